@@ -109,12 +109,14 @@ func (f *inflater) decompress(codec Codec, src, dst []byte, limit int) ([]byte, 
 
 // drain appends all of r to dst, at most limit bytes.
 func drain(r io.Reader, dst []byte, limit int) ([]byte, error) {
-	for {
+	for idle := 0; idle < 100; idle++ {
 		if len(dst) == cap(dst) {
 			dst = append(dst, 0)[:len(dst)]
 		}
 		n, err := r.Read(dst[len(dst):min(cap(dst), limit+1)])
-		dst = dst[:len(dst)+n]
+		if dst = dst[:len(dst)+n]; n > 0 {
+			idle = 0
+		}
 		switch {
 		case len(dst) > limit:
 			return nil, errTooLarge
@@ -124,6 +126,7 @@ func drain(r io.Reader, dst []byte, limit int) ([]byte, error) {
 			return nil, err
 		}
 	}
+	return nil, io.ErrNoProgress
 }
 
 func (f *inflater) unzstd(src, dst []byte, limit int) ([]byte, error) {

@@ -1,0 +1,250 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// ErrGroupClosed is what Next returns after Close.
+var ErrGroupClosed = errors.New("kafka: the group is closed")
+
+// GroupConfig describes a membership. Zero durations take the defaults named beside them.
+type GroupConfig struct {
+	ID        string
+	Topics    []string      // that exist; may be empty, then Next waits for SetTopics
+	Session   time.Duration // 12 s: the broker gives up on a member that is silent for so long
+	Heartbeat time.Duration // 2 s
+	Rebalance time.Duration // 25 s: for all members to stop their lanes and join again
+	Backoff   time.Duration // 500 ms between a failed join and the next
+	Log       *slog.Logger
+}
+
+// Group is a process's membership in a consumer group. It has a sticky balancer, so that lanes stay where their
+// state is.
+type Group struct {
+	client   *Client
+	cfg      GroupConfig
+	balancer *stickyBalancer
+
+	mu       sync.Mutex
+	topics   []string
+	member   *kafka.ConsumerGroup
+	leaving  chan struct{} // closed when the membership before has left
+	changed  chan struct{} // closed by SetTopics and Close
+	closed   bool
+	lastErr  string // as logged
+	loggedAt time.Time
+}
+
+// NewGroup checks the configuration. It joins with the first Next.
+func NewGroup(c *Client, cfg GroupConfig) (*Group, error) {
+	if cfg.ID == "" {
+		return nil, errors.New("kafka: a consumer group needs a name")
+	}
+	for _, d := range []struct {
+		value *time.Duration
+		def   time.Duration
+	}{{&cfg.Session, 12 * time.Second}, {&cfg.Heartbeat, 2 * time.Second}, {&cfg.Rebalance, 25 * time.Second}, {&cfg.Backoff, 500 * time.Millisecond}} {
+		if *d.value <= 0 {
+			*d.value = d.def
+		}
+	}
+	if cfg.Session < 3*cfg.Heartbeat {
+		return nil, fmt.Errorf("kafka: group %s: session %v is less than three heartbeats of %v", cfg.ID, cfg.Session, cfg.Heartbeat)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	g := &Group{client: c, cfg: cfg, changed: make(chan struct{}), leaving: make(chan struct{})}
+	close(g.leaving)
+	g.topics = sortedSet(cfg.Topics)
+	g.balancer = &stickyBalancer{lookup: g.partitions, mine: claim{incarnation: rand.Uint64()}}
+	return g, nil
+}
+
+func sortedSet(list []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(list)))
+}
+
+// Next waits for the next generation. Errors on the way to it (no coordinator yet, evicted, broker away) are
+// logged and tried again for as long as ctx lives; so the error is ctx's or ErrGroupClosed. A generation ends
+// before the next begins.
+func (g *Group) Next(ctx context.Context) (*Generation, error) {
+	for {
+		member, err := g.membership(ctx)
+		if err != nil {
+			return nil, err
+		}
+		gen, err := member.Next(ctx)
+		switch {
+		case err == nil:
+			joined := newGeneration(gen)
+			g.balancer.serves(joined.ID, joined.Assignments)
+			g.logJoin(joined)
+			return joined, nil
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case errors.Is(err, kafka.ErrGroupClosed): // by SetTopics or Close
+		default:
+			g.logRetry(err)
+		}
+	}
+}
+
+// membership returns the current one, makes it if need be, and waits for topics before that.
+func (g *Group) membership(ctx context.Context) (*kafka.ConsumerGroup, error) {
+	for {
+		g.mu.Lock()
+		member, changed, leaving, empty, closed := g.member, g.changed, g.leaving, len(g.topics) == 0, g.closed
+		g.mu.Unlock()
+		if closed {
+			return nil, ErrGroupClosed
+		}
+		if member != nil {
+			return member, nil
+		}
+		if empty {
+			leaving = changed
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-leaving:
+		}
+		if !empty {
+			if err := g.join(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+func (g *Group) join() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed || g.member != nil || len(g.topics) == 0 {
+		return nil
+	}
+	member, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+		ID:                g.cfg.ID,
+		Brokers:           g.client.cfg.Brokers,
+		Dialer:            g.client.dialer(),
+		Topics:            g.topics,
+		GroupBalancers:    []kafka.GroupBalancer{g.balancer},
+		SessionTimeout:    g.cfg.Session,
+		HeartbeatInterval: g.cfg.Heartbeat,
+		RebalanceTimeout:  g.cfg.Rebalance,
+		JoinGroupBackoff:  g.cfg.Backoff,
+		Timeout:           dialTimeout,
+		// WatchPartitionChanges stays off: after a topic is deleted its watcher ends each generation at once, and
+		// the whole group joins in a tight loop.
+	})
+	if err != nil {
+		return fmt.Errorf("kafka: group %s: %w", g.cfg.ID, err)
+	}
+	g.member = member
+	return nil
+}
+
+// SetTopics changes what the member subscribes to. If that is a change, the current generation ends, the member
+// leaves, and Next joins with the new topics. It does not wait for that. Topics that do not exist must not be
+// among them: a broker that makes topics by itself would, and any other would make the group's leader ask twice.
+func (g *Group) SetTopics(topics []string) {
+	topics = sortedSet(topics)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed || slices.Equal(topics, g.topics) {
+		return
+	}
+	g.cfg.Log.Info("group changes its topics", "group", g.cfg.ID, "topics", topics)
+	g.topics = topics
+	g.leave()
+	close(g.changed)
+	g.changed = make(chan struct{})
+}
+
+// leave ends the membership in the background; g.mu is held.
+func (g *Group) leave() {
+	old := g.member
+	if old == nil {
+		return
+	}
+	left := make(chan struct{})
+	g.member, g.leaving = nil, left
+	go func() {
+		_ = old.Close() // always nil
+		close(left)
+	}()
+}
+
+// Close ends the current generation, waits for its functions and leaves the group, so that the others need not
+// wait for the session to time out.
+func (g *Group) Close() {
+	g.mu.Lock()
+	if !g.closed {
+		g.closed = true
+		g.leave()
+		close(g.changed)
+	}
+	leaving := g.leaving
+	g.mu.Unlock()
+	<-leaving
+}
+
+// partitions finds the partitions of the topics that exist.
+func (g *Group) partitions(topics []string) []kafka.Partition {
+	ctx, cancel := bounded(context.Background(), 0)
+	defer cancel()
+	m, err := g.client.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: topics})
+	if err != nil {
+		g.logRetry(err)
+		return nil
+	}
+	var list []kafka.Partition
+	for _, t := range m.Topics {
+		if t.Error == nil {
+			list = append(list, t.Partitions...)
+		}
+	}
+	return list
+}
+
+func (g *Group) logJoin(gen *Generation) {
+	n := 0
+	for _, list := range gen.Assignments {
+		n += len(list)
+	}
+	g.mu.Lock()
+	g.lastErr = ""
+	g.mu.Unlock()
+	g.cfg.Log.Info("group joined", "group", g.cfg.ID, "generation", gen.ID, "member", gen.MemberID, "partitions", n)
+}
+
+// passing are errors on the way to a generation that need nobody's attention.
+var passing = []error{kafka.RebalanceInProgress, kafka.UnknownMemberId, kafka.IllegalGeneration, kafka.GroupLoadInProgress, kafka.GroupCoordinatorNotAvailable, kafka.NotCoordinatorForGroup, kafka.MemberIDRequired}
+
+// logRetry says why there is no generation yet: once, and again when it changes or half a minute later.
+func (g *Group) logRetry(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	level := slog.LevelWarn
+	for _, p := range passing {
+		if errors.Is(err, p) {
+			level = slog.LevelDebug
+		}
+	}
+	if err.Error() == g.lastErr && time.Since(g.loggedAt) < 30*time.Second {
+		level = slog.LevelDebug
+	} else if level > slog.LevelDebug {
+		g.lastErr, g.loggedAt = err.Error(), time.Now()
+	}
+	g.cfg.Log.Log(context.Background(), level, "group tries again to join", "group", g.cfg.ID, "err", err)
+}
