@@ -105,7 +105,7 @@ func TestSignaturesVerify(t *testing.T) {
 	}
 }
 
-// A vector computed by hand (openssl) holds the signature to the specification, not to our own reading of it.
+// The example of the specification (openssl computes the same) holds the signature to the specification, not to our own reading of it.
 func TestSignatureVector(t *testing.T) {
 	s, err := newSigner([]string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"})
 	if err != nil {
@@ -113,7 +113,7 @@ func TestSignatureVector(t *testing.T) {
 	}
 	h := http.Header{}
 	s.sign(h, "msg_p5jXN8AQM9LWM0D4loKWxJek", time.Unix(1614265330, 0), []byte(`{"test": 2432232314}`))
-	want := "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=" // the example of the specification
+	want := "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 	if got := h.Get("webhook-signature"); got != want {
 		t.Errorf("signature %q, want %q", got, want)
 	}
