@@ -46,8 +46,13 @@ func NewClient(cfg Config) (*Client, error) {
 			return nil, errors.New("kafka: broker " + b + ": want host:port")
 		}
 	}
-	c := &Client{cfg: cfg}
-	c.transport = &kafka.Transport{
+	c := &Client{cfg: cfg, transport: newTransport(cfg)}
+	c.kafka = kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Transport: c.transport, Timeout: 3 * requestTimeout}
+	return c, nil
+}
+
+func newTransport(cfg Config) *kafka.Transport {
+	return &kafka.Transport{
 		Dial:        dial,
 		DialTimeout: dialTimeout,
 		MetadataTTL: metadataTTL,
@@ -55,8 +60,6 @@ func NewClient(cfg Config) (*Client, error) {
 		TLS:         cfg.TLS,
 		SASL:        cfg.SASL,
 	}
-	c.kafka = kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Transport: c.transport, Timeout: 3 * requestTimeout}
-	return c, nil
 }
 
 // Close closes idle connections now and the others once they fall idle.

@@ -12,9 +12,9 @@ var (
 	// ErrNotOurs: the broker has refused the commit because another generation of the group owns the partition.
 	// It was not stored and never will be.
 	ErrNotOurs = errors.New("partition belongs to another generation of the group")
-	// ErrUnknownOutcome: nobody can say whether the commit was stored, is about to be, or never will be. Repeating
-	// it could move the position back behind the next owner, so the generation has to end.
-	ErrUnknownOutcome = errors.New("outcome of the commit is unknown")
+	// ErrUnknownOutcome: nobody can say whether a commit or a record was stored, is about to be, or never will be.
+	// Repeating a commit could move the position back behind the next owner, so the generation has to end.
+	ErrUnknownOutcome = errors.New("outcome is unknown")
 )
 
 // Commit stores offset and metadata (at most 4096 bytes) for a partition under the generation. Nil says that the

@@ -73,7 +73,7 @@ func TestHistory39AppendTime(t *testing.T) {
 	c := newClient(t)
 	topic := newTopic(t, c, 1)
 	before := time.Now().Add(-time.Minute)
-	w := kafka.Writer{Addr: c.kafka.Addr, Topic: topic, RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond}
+	w := kafka.Writer{Addr: c.kafka.Addr, Transport: c.transport, Topic: topic, RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond}
 	defer w.Close()
 	old := time.Date(1999, 1, 2, 3, 4, 5, 0, time.UTC)
 	if err := w.WriteMessages(deadline(t), kafka.Message{Value: []byte("a"), Time: old}, kafka.Message{Value: []byte("b"), Time: old.Add(time.Hour)}); err != nil {

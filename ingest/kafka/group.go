@@ -199,11 +199,15 @@ func (g *Group) Close() {
 	<-leaving
 }
 
-// partitions finds the partitions of the topics that exist.
+// partitions finds the partitions of the topics that exist now: not from the client's transport, which remembers
+// a deleted topic for some seconds.
 func (g *Group) partitions(topics []string) []kafka.Partition {
 	ctx, cancel := bounded(context.Background(), 0)
 	defer cancel()
-	m, err := g.client.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: topics})
+	fresh := newTransport(g.client.cfg)
+	defer fresh.CloseIdleConnections()
+	asking := kafka.Client{Addr: g.client.kafka.Addr, Transport: fresh}
+	m, err := asking.Metadata(ctx, &kafka.MetadataRequest{Topics: topics})
 	if err != nil {
 		g.logRetry(err)
 		return nil
