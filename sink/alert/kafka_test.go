@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,12 +32,15 @@ type bench struct {
 	name    string // of the channel: a group of its own for every test
 }
 
+var benches atomic.Int64 // made by this process: names must differ also where the clock is coarse
+
 // newBench makes the two topics; without partitions the outbox is left to the test.
 func newBench(t *testing.T, partitions int) *bench {
 	t.Helper()
+	t.Parallel()
 	b := &bench{t: t, brokers: brokers(t)}
 	b.client = &kafka.Client{Addr: kafka.TCP(b.brokers...), Timeout: 10 * time.Second, Transport: &kafka.Transport{MetadataTTL: 200 * time.Millisecond}}
-	b.name = fmt.Sprintf("c%d", time.Now().UnixNano())
+	b.name = fmt.Sprintf("c%d-%d", time.Now().UnixNano(), benches.Add(1))
 	b.topic, b.dead = "alerts."+b.name, "alerts."+b.name+".dead"
 	b.create(b.dead, 1)
 	if partitions > 0 {
@@ -209,6 +213,12 @@ func (l *logbook) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.Write(p)
+}
+
+func (l *logbook) clear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf.Reset()
 }
 
 func (l *logbook) says(text string) func() bool {

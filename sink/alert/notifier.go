@@ -18,7 +18,7 @@ const (
 	graceTime   = 5 * time.Second  // for a delivery under way when the partition goes to another
 	leaveTime   = 15 * time.Second // for leaving the group at a stop
 	networkTime = 5 * time.Second
-	sessionTime = 15 * time.Second // after which the group gives up a silent member
+	sessionTime = 10 * time.Second // after which the group gives up a silent member, and another takes its partitions
 )
 
 // NotifierConfig says which channel reads which outbox. The zero value of what is optional suits.
