@@ -1,0 +1,303 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+
+	"github.com/agentrisk/agentrisk/ingest"
+)
+
+// Config is the one configuration file.
+type Config struct {
+	Kafka       KafkaConfig      `yaml:"kafka"`
+	ClickHouse  ClickHouseConfig `yaml:"clickhouse"`
+	Bindings    []ingest.Binding `yaml:"bindings"`
+	Providers   []string         `yaml:"providers"` // whose topics migrate and simulate make
+	Pack        string           `yaml:"pack"`      // folder of a pack; empty: the built-in one
+	Batch       BatchConfig      `yaml:"batch"`
+	Memory      MemoryConfig     `yaml:"memory"`
+	Alerts      AlertsConfig     `yaml:"alerts"`
+	DeadLetters DeadLetterConfig `yaml:"dead_letters"`
+	HTTP        HTTPConfig       `yaml:"http"`
+	Log         LogConfig        `yaml:"log"`
+
+	FingerprintKey string `yaml:"fingerprint_key"` // 32 hexadecimal digits; keys the fingerprints of content
+}
+
+// KafkaConfig names the cluster and the consumer group.
+type KafkaConfig struct {
+	Brokers     []string `yaml:"brokers"`
+	Group       string   `yaml:"group"`
+	Replication int      `yaml:"replication"` // of topics that migrate makes; 0: the broker's default
+}
+
+// ClickHouseConfig names the database.
+type ClickHouseConfig struct {
+	Addresses []string `yaml:"addresses"` // host:port of the native protocol
+	Database  string   `yaml:"database"`
+	User      string   `yaml:"user"`
+	Password  string   `yaml:"password"`
+}
+
+// BatchConfig says how old a batch may grow.
+type BatchConfig struct {
+	MinAge Duration `yaml:"min_age"`
+	MaxAge Duration `yaml:"max_age"`
+}
+
+// MemoryConfig bounds memory.
+type MemoryConfig struct {
+	Budget Size `yaml:"budget"` // of all open batches
+	State  Size `yaml:"state"`  // of agents and sessions, each lane
+}
+
+// AlertsConfig says where alerts go.
+type AlertsConfig struct {
+	Topic   string        `yaml:"topic"`
+	Webhook WebhookConfig `yaml:"webhook"`
+}
+
+// WebhookConfig is a Standard Webhooks receiver.
+type WebhookConfig struct {
+	URL     string   `yaml:"url"`
+	Secrets []string `yaml:"secrets"` // whsec_...; two while one is being replaced
+	Allow   []string `yaml:"allow"`   // inward addresses that are allowed all the same: CIDR or host:port
+}
+
+// DeadLetterConfig names the dead-letter topic.
+type DeadLetterConfig struct {
+	Topic string `yaml:"topic"`
+}
+
+// HTTPConfig is where metrics and health are served.
+type HTTPConfig struct {
+	Listen string `yaml:"listen"`
+	Pprof  bool   `yaml:"pprof"`
+}
+
+// LogConfig shapes the log on standard error.
+type LogConfig struct {
+	Level  string `yaml:"level"`  // debug, info, warn, error
+	Format string `yaml:"format"` // text or json
+}
+
+// Duration is a time.Duration in YAML: 500ms, 5s.
+type Duration time.Duration
+
+// UnmarshalYAML reads "500ms".
+func (d *Duration) UnmarshalYAML(b []byte) error {
+	v, err := time.ParseDuration(strings.Trim(string(bytes.TrimSpace(b)), `"'`))
+	*d = Duration(v)
+	return err
+}
+
+// Size is a number of bytes in YAML: 512MiB, 1GiB, 1048576.
+type Size int64
+
+// UnmarshalYAML reads "512MiB".
+func (s *Size) UnmarshalYAML(b []byte) error {
+	text := strings.Trim(string(bytes.TrimSpace(b)), `"'`)
+	unit := int64(1)
+	for _, u := range []struct {
+		suffix string
+		n      int64
+	}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}} {
+		if t, ok := strings.CutSuffix(text, u.suffix); ok {
+			text, unit = strings.TrimSpace(t), u.n
+		}
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > 1<<62/unit {
+		return fmt.Errorf("size %q: want bytes, KiB, MiB or GiB, as in 512MiB", text)
+	}
+	*s = Size(n * unit)
+	return nil
+}
+
+func defaultConfig() Config {
+	return Config{
+		Kafka:       KafkaConfig{Group: "agentrisk"},
+		ClickHouse:  ClickHouseConfig{Database: "agentrisk", User: "default"},
+		Batch:       BatchConfig{MinAge: Duration(500 * time.Millisecond), MaxAge: Duration(5 * time.Second)},
+		Memory:      MemoryConfig{Budget: 512 << 20, State: 256 << 20},
+		Alerts:      AlertsConfig{Topic: "agentrisk.alerts"},
+		DeadLetters: DeadLetterConfig{Topic: "agentrisk.deadletters"},
+		HTTP:        HTTPConfig{Listen: "127.0.0.1:9464"},
+		Log:         LogConfig{Level: "info", Format: "text"},
+	}
+}
+
+// secretVariables are the environment variables that stand above the file, so that no file need hold a secret.
+var secretVariables = []struct {
+	name string
+	set  func(*Config, string)
+	what string
+}{
+	{"AGENTRISK_CLICKHOUSE_PASSWORD", func(c *Config, v string) { c.ClickHouse.Password = v }, "clickhouse.password"},
+	{"AGENTRISK_WEBHOOK_SECRETS", func(c *Config, v string) { c.Alerts.Webhook.Secrets = strings.Split(v, ",") }, "alerts.webhook.secrets, comma-separated"},
+	{"AGENTRISK_FINGERPRINT_KEY", func(c *Config, v string) { c.FingerprintKey = v }, "fingerprint_key"},
+}
+
+// loadConfig reads the file over the defaults and the environment over the file. An unknown key is an error
+// with line and column.
+func loadConfig(path string) (*Config, error) {
+	if path == "" {
+		return nil, usageError{errors.New("--config is needed: the path of agentrisk.yaml (make up DIR=d writes one)")}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	c := defaultConfig()
+	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("configuration %s:\n%s", path, yaml.FormatError(err, false, true))
+	}
+	for _, v := range secretVariables {
+		if value, ok := os.LookupEnv(v.name); ok {
+			v.set(&c, value)
+		}
+	}
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return &c, nil
+}
+
+// check reports everything that is wrong at once.
+func (c *Config) check() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	addresses := func(name string, list []string) {
+		if len(list) == 0 {
+			bad("%s: at least one host:port is needed", name)
+		}
+		for _, a := range list {
+			if _, _, err := net.SplitHostPort(a); err != nil {
+				bad("%s: %q is not host:port", name, a)
+			}
+		}
+	}
+	addresses("kafka.brokers", c.Kafka.Brokers)
+	addresses("clickhouse.addresses", c.ClickHouse.Addresses)
+	if len(c.Bindings) == 0 {
+		bad("bindings: none; without one no topic is read, for instance {topics: \"agent.events.*\"}")
+	}
+	for i := range c.Bindings {
+		if err := c.Bindings[i].Check(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if c.Memory.Budget < ingest.MinBudget {
+		bad("memory.budget: %d MiB is less than the %d MiB that one batch can need", c.Memory.Budget>>20, int64(ingest.MinBudget)>>20)
+	}
+	if c.Memory.State < 1<<20 {
+		bad("memory.state: want at least 1MiB a lane")
+	}
+	if c.Batch.MinAge <= 0 || c.Batch.MaxAge < c.Batch.MinAge {
+		bad("batch: want 0 < min_age <= max_age")
+	}
+	if _, err := c.fingerprintKey(); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := c.logger(io.Discard); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) fingerprintKey() (key [16]byte, err error) {
+	if c.FingerprintKey == "" {
+		return key, nil
+	}
+	b, err := hex.DecodeString(c.FingerprintKey)
+	if err != nil || len(b) != len(key) {
+		return key, errors.New("fingerprint_key: want 32 hexadecimal digits (openssl rand -hex 16)")
+	}
+	copy(key[:], b)
+	return key, nil
+}
+
+func (c *Config) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
+		return nil, fmt.Errorf("log.level: %q: want debug, info, warn or error", c.Log.Level)
+	}
+	o := &slog.HandlerOptions{Level: level}
+	switch c.Log.Format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return nil, fmt.Errorf("log.format: %q: want text or json", c.Log.Format)
+}
+
+func configFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().StringP("config", "c", os.Getenv("AGENTRISK_CONFIG"), "configuration file (or AGENTRISK_CONFIG)")
+}
+
+func configCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "config", Short: "Check the configuration"}
+	var vars strings.Builder
+	for _, v := range secretVariables {
+		fmt.Fprintf(&vars, "  %-30s %s\n", v.name, v.what)
+	}
+	check := &cobra.Command{
+		Use:   "check",
+		Short: "Say what is wrong with a configuration file, or what it comes to",
+		Long:  "Reads the file over the defaults and prints the result, without secrets. Unknown keys are errors.\n\nSecrets may come from the environment, which stands above the file:\n" + vars.String(),
+		Args:  cobra.NoArgs,
+	}
+	path := configFlag(check)
+	check.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := loadConfig(*path)
+		if err != nil {
+			return err
+		}
+		shown := *c
+		for _, s := range []*string{&shown.ClickHouse.Password, &shown.FingerprintKey} {
+			if *s != "" {
+				*s = "(set)"
+			}
+		}
+		if n := len(shown.Alerts.Webhook.Secrets); n > 0 {
+			shown.Alerts.Webhook.Secrets = []string{fmt.Sprintf("(%d set)", n)}
+		}
+		out, err := yaml.Marshal(shown)
+		if err != nil {
+			return err
+		}
+		_, err = cmd.OutOrStdout().Write(out)
+		return err
+	}
+	cmd.AddCommand(check)
+	return cmd
+}
+
+// MarshalYAML prints "5s".
+func (d Duration) MarshalYAML() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// MarshalYAML prints "512MiB".
+func (s Size) MarshalYAML() ([]byte, error) {
+	for _, u := range []struct {
+		suffix string
+		n      Size
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if s > 0 && s%u.n == 0 {
+			return fmt.Appendf(nil, "%d%s", s/u.n, u.suffix), nil
+		}
+	}
+	return fmt.Appendf(nil, "%d", int64(s)), nil
+}

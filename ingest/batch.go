@@ -1,0 +1,117 @@
+package ingest
+
+import (
+	"errors"
+	"time"
+
+	"github.com/agentrisk/agentrisk/scoring"
+)
+
+// batch is an open or planned range of a lane with everything that it will store.
+type batch struct {
+	judge      *Judge
+	pack       *scoring.Pack
+	deployment string
+
+	block   Block
+	dead    []scoring.DeadLetter
+	alerts  []scoring.Alert
+	line    scoring.Line // Range.To moves on as entries are taken in
+	bytes   int          // of record values
+	records int
+	opened  time.Time
+	clock   int64 // Kafka time for topics that keep the producer's clock, unix milliseconds
+	day     int64
+	planned bool
+	compare bool // rows of the range may be stored already, under other bounds
+	share   share
+}
+
+// full reports whether the batch has reached a bound of design section 12.
+func (b *batch) full() bool { return b.block.Rows() >= MaxBatchRows || b.bytes >= MaxBatchBytes }
+
+// empty reports whether the batch covers no offset.
+func (b *batch) empty() bool { return b.line.From == b.line.To }
+
+// memory is what the batch holds, about: the columns, and the texts on their way out.
+func (b *batch) memory() int64 { return int64(b.block.Bytes()) + int64(len(b.dead)+len(b.alerts))*2048 }
+
+const millisPerDay = 24 * 60 * 60 * 1000
+
+// accepts reports whether the entry may join: a batch lies within one day of Kafka time, so that its rows are
+// one part.
+func (b *batch) accepts(e *Entry) bool {
+	return b.records == 0 || e.Kind != EntryRecord || b.timeOf(e)/millisPerDay == b.day
+}
+
+// timeOf is the entry's Kafka time: the broker's append time, else the clock when the batch was opened.
+func (b *batch) timeOf(e *Entry) int64 {
+	if e.AppendTime {
+		return e.Record.Time
+	}
+	return b.clock
+}
+
+// add takes the entry in.
+func (b *batch) add(e *Entry) {
+	if gap := e.First - b.line.To; gap > 0 {
+		b.line.Gaps += uint64(gap)
+	}
+	switch e.Kind {
+	case EntryControl:
+		b.line.Control++
+	case EntryAborted:
+		b.line.Aborted++
+	case EntryCorrupt:
+		b.addCorrupt(e)
+	case EntryRecord:
+		b.addRecord(e)
+	}
+	b.line.To = e.Last + 1
+}
+
+func (b *batch) addRecord(e *Entry) {
+	rec := &e.Record
+	rec.Time = b.timeOf(e)
+	if b.records == 0 {
+		b.day, b.line.FirstTime = rec.Time/millisPerDay, rec.Time
+	}
+	b.line.LastTime = rec.Time
+	b.records++
+	b.bytes += len(rec.Value)
+	b.judge.Record(rec, b)
+}
+
+// Row and Dead make the batch the output of its lane's judge.
+func (b *batch) Row(e *scoring.Event, v *scoring.Verdict) {
+	b.block.Append(e, v)
+	if v.Flags&scoring.FlagDuplicate != 0 {
+		b.line.Duplicates++
+	}
+	if v.Alert != scoring.NoAlert {
+		b.alerts = append(b.alerts, scoring.NewAlert(b.deployment, b.line.Epoch, b.pack, e, v))
+	}
+}
+
+func (b *batch) Dead(d *scoring.DeadLetter) { b.dead = append(b.dead, *d) }
+
+// addCorrupt gives every offset that cannot be read a dead letter of its own.
+func (b *batch) addCorrupt(e *Entry) {
+	reject := &scoring.Reject{Reason: scoring.ReasonCorrupt, Detail: e.Err.Error()}
+	var known *scoring.Reject
+	if errors.As(e.Err, &known) {
+		reject = known
+	}
+	for o := e.First; o <= e.Last; o++ {
+		rec := Record{Topic: b.line.Topic, Partition: b.line.Partition, Offset: o, Time: b.clock}
+		b.dead = append(b.dead, *b.judge.letter(&rec, 0, reject))
+	}
+}
+
+// gap moves the end of the batch over offsets that hold nothing.
+func (b *batch) gap(to int64) {
+	if to > b.line.To {
+		b.line.Gaps += uint64(to - b.line.To)
+		b.line.To = to
+	}
+}

@@ -1,0 +1,554 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/agentrisk/agentrisk/scoring"
+)
+
+// Constants of design section 12.
+const (
+	leaseTime     = 30 * time.Second // without an accepted commit a lane sends nothing
+	idleLine      = time.Minute      // an idle lane says so in the ledger
+	snapshotTail  = 200_000          // records after which the next start would take too long
+	fetchWait     = 500 * time.Millisecond
+	insertsPerSec = 20 // of one process: with more lanes batches grow older
+)
+
+// lane is one topic partition and everything that serves it. One goroutine runs it. It outlives generations:
+// what it holds stays valid as long as the group's stored commit is, to the byte, the last one it wrote.
+type lane struct {
+	p         *Pipeline
+	topic     string
+	partition int32
+	binding   *Binding
+	log       *slog.Logger
+
+	judge     *Judge
+	pos       int64 // everything below has been judged
+	done      int64 // everything below is in the ledger
+	known     int64 // the table may hold rows below this that the ledger does not know
+	stateFrom int64 // last cold start
+	snapAt    int64 // offset of the newest snapshot
+	open      *batch
+	planned   *batch
+	tail      tail // last record judged
+	fence     tail // last record below done
+	lineAt    time.Time
+
+	warm    bool
+	written commitment // the last commit that was accepted
+	leaseAt time.Time
+
+	chunk Chunk
+	entry Entry
+	have  bool // entry is not taken in yet
+
+	status laneStatus
+}
+
+type commitment struct {
+	offset   int64
+	metadata string
+}
+
+// tail is the last record of a stretch of the log: what tells this log from another.
+type tail struct {
+	offset int64
+	hash   uint64
+	known  bool
+
+	key, value []byte // of the record while its chunk lives and the hash is still to be taken
+	pending    bool
+}
+
+func (t *tail) set(rec *Record) {
+	t.offset, t.known, t.key, t.value, t.pending = rec.Offset, true, rec.Key, rec.Value, true
+}
+
+// settle takes the hash: once a batch and once a chunk, not for every record.
+func (t *tail) settle() {
+	if t.pending {
+		*t = tail{offset: t.offset, known: true, hash: recordHash(t.key, t.value)}
+	}
+}
+
+func (l *lane) String() string { return fmt.Sprintf("%s/%d", l.topic, l.partition) }
+
+// run serves the lane until its generation ends. It never returns before: a lane that cannot go on parks.
+func (l *lane) run(ctx context.Context, gen Generation) {
+	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
+		l.status.set(stateRunning, "")
+		err := l.serve(ctx, gen)
+		var park *Park
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err == nil: // drained
+			<-ctx.Done()
+			return
+		case errors.Is(err, ErrNotOurs):
+			l.status.set(stateWaiting, "another generation owns the lane")
+			l.p.settled(nil)
+			<-ctx.Done()
+			return
+		case errors.Is(err, errOutcomeUnknown):
+			l.log.Warn("generation ends: the outcome of a commit is unknown", "err", err)
+			gen.End(err.Error())
+			<-ctx.Done()
+			return
+		case errors.As(err, &park):
+			l.forget()
+			l.park(ctx, park)
+			return
+		}
+		l.log.Warn("lane starts again", "err", err, "in", wait)
+		l.status.set(stateRetrying, err.Error())
+		l.forget()
+		if !sleep(ctx, wait) {
+			return
+		}
+	}
+}
+
+// park waits for the end of the generation; an operator must act.
+func (l *lane) park(ctx context.Context, park *Park) {
+	l.log.Error("lane is parked", "reason", park.Reason, "detail", park.Detail)
+	l.status.set(stateParked, park.Detail)
+	l.p.metrics.Parked.WithLabelValues(l.topic, fmt.Sprint(l.partition), string(park.Reason)).Set(1)
+	l.p.settled(nil)
+	<-ctx.Done()
+	l.p.metrics.Parked.DeletePartialMatch(map[string]string{"topic": l.topic, "partition": fmt.Sprint(l.partition)})
+}
+
+// serve brings the lane to life and then goes round: fill, plan, finish. It returns nil once it is drained.
+func (l *lane) serve(ctx context.Context, gen Generation) error {
+	offset, metadata, err := gen.Committed(ctx, l.topic, l.partition)
+	if err != nil {
+		return fmt.Errorf("read the group's commit of %s: %w", l, err)
+	}
+	if l.warm && l.written == (commitment{offset, metadata}) {
+		err = l.checkFence(ctx, l.fence, l.done)
+	} else {
+		l.forget()
+		err = l.start(ctx, gen, offset, metadata)
+	}
+	if err != nil {
+		return err
+	}
+	if l.planned != nil {
+		if err := l.finish(ctx, gen); err != nil {
+			return err
+		}
+	}
+	for {
+		cut, err := l.fill(ctx, -1)
+		if err != nil {
+			return err
+		}
+		if cut {
+			if err := l.plan(ctx, gen); err != nil {
+				return err
+			}
+			if err := l.finish(ctx, gen); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := l.idle(ctx, gen); err != nil {
+			return err
+		}
+		if l.p.stopping() {
+			return l.drain(ctx)
+		}
+	}
+}
+
+// fill takes entries into the open batch. It reports true when the batch is to be cut, false when nothing is
+// there. With limit >= 0 it fills exactly up to that offset, as a plan demands.
+func (l *lane) fill(ctx context.Context, limit int64) (cut bool, err error) {
+	for {
+		if limit >= 0 && l.pos >= limit {
+			return true, nil
+		}
+		if !l.have {
+			if limit < 0 && l.chunk == nil && l.open != nil && !l.open.empty() && (l.p.stopping() || l.p.now().Sub(l.open.opened) >= l.p.batchAge()) {
+				return true, nil
+			}
+			more, err := l.advance(ctx, limit)
+			if err != nil {
+				return false, err
+			}
+			if !more && limit < 0 && (l.open == nil || l.open.empty()) {
+				return false, nil
+			}
+			continue
+		}
+		if l.open == nil {
+			if err := l.openBatch(ctx, limit >= 0); err != nil {
+				return false, err
+			}
+		}
+		if limit >= 0 {
+			if l.entry.First >= limit {
+				l.open.gap(limit)
+				l.pos = limit
+				return true, nil
+			}
+			if l.entry.Last >= limit {
+				return false, &Park{ParkPlan, fmt.Sprintf("%s: the plan ends at %d, inside the records %d to %d that the log holds: raise the binding's epoch to start the topic anew", l, limit, l.entry.First, l.entry.Last)}
+			}
+		} else if !l.open.accepts(&l.entry) {
+			return true, nil
+		}
+		l.take()
+		if limit < 0 && (l.open.full() || !l.open.share.grow(l.open.memory())) {
+			return true, nil
+		}
+	}
+}
+
+// take moves the current entry into the open batch.
+func (l *lane) take() {
+	l.open.add(&l.entry)
+	if l.entry.Kind == EntryRecord {
+		l.tail.set(&l.entry.Record)
+	}
+	l.pos = l.entry.Last + 1
+	l.have = false
+}
+
+// advance makes the next entry current, or fetches. It reports false when the log has nothing more right now.
+func (l *lane) advance(ctx context.Context, limit int64) (bool, error) {
+	if l.chunk == nil {
+		c, err := l.fetch(ctx)
+		if err != nil {
+			return false, err
+		}
+		l.chunk = c
+	}
+	for l.chunk.Next(&l.entry) {
+		if l.entry.Last >= l.pos { // a fetch begins with the whole batch that holds the offset
+			l.have = true
+			return true, nil
+		}
+	}
+	end := l.chunk.End()
+	if limit >= 0 {
+		end = min(end, limit)
+	}
+	more := end > l.pos
+	if more {
+		if l.open == nil {
+			if err := l.openBatch(ctx, limit >= 0); err != nil {
+				return false, err
+			}
+		}
+		l.open.gap(end)
+		l.pos = end
+	}
+	l.dropChunk()
+	return more, nil
+}
+
+// fetch reads from the position on.
+func (l *lane) fetch(ctx context.Context) (Chunk, error) {
+	wait := fetchWait
+	if l.p.stopping() {
+		wait = 0
+	}
+	c, err := l.p.Log.Fetch(ctx, l.topic, l.partition, l.pos, wait)
+	var out *OutOfRange
+	switch {
+	case errors.As(err, &out):
+		return nil, l.outOfRange(ctx, out)
+	case err != nil:
+		return nil, fmt.Errorf("fetch %s at %d: %w", l, l.pos, err)
+	}
+	l.status.highWatermark.Store(c.HighWatermark())
+	l.status.position.Store(l.pos)
+	return c, nil
+}
+
+// openBatch opens a batch at the position. A planned range gets its whole memory before it begins, so that
+// replays never wait for one another half-way.
+func (l *lane) openBatch(ctx context.Context, whole bool) error {
+	b := &batch{judge: l.judge, pack: l.p.Pack, deployment: l.p.Deployment, share: share{b: l.p.Budget}, compare: l.pos < l.known}
+	need := int64(budgetStep)
+	if whole {
+		need = MinBudget
+	}
+	if err := b.share.acquire(ctx, need); err != nil {
+		return err
+	}
+	now := l.p.now()
+	b.block, b.opened, b.clock = l.p.block(), now, now.UnixMilli()
+	b.line = scoring.Line{
+		Range:       scoring.Range{Topic: l.topic, Partition: l.partition, Epoch: l.binding.Epoch, From: l.pos, To: l.pos},
+		StateFrom:   l.stateFrom,
+		FirstTime:   b.clock,
+		LastTime:    b.clock,
+		Pack:        l.p.Pack.Digest,
+		Engine:      scoring.EngineVersion,
+		Incarnation: l.p.Incarnation,
+	}
+	l.open = b
+	return nil
+}
+
+// plan makes the bounds of the open batch law.
+func (l *lane) plan(ctx context.Context, gen Generation) error {
+	b := l.open
+	l.tail.settle()
+	b.line.LastOffset, b.line.LastHash, b.line.LastKnown = l.tail.offset, l.tail.hash, l.tail.known
+	meta := l.metadata()
+	meta.To, meta.Clock = b.line.To, b.clock
+	if err := l.commit(ctx, gen, commitment{b.line.From, meta.encode()}); err != nil {
+		return err
+	}
+	b.planned = true
+	l.planned, l.open = b, nil
+	l.status.planned(b.line.Range, l.p.now())
+	return nil
+}
+
+// metadata is what every commit of the lane carries.
+func (l *lane) metadata() plan {
+	p := plan{Version: planVersion, Epoch: l.binding.Epoch, Cluster: l.p.Cluster, Incarnation: l.p.Incarnation, LastOffset: -1}
+	if l.fence.known {
+		p.LastOffset, p.LastHash = l.fence.offset, l.fence.hash
+	}
+	return p
+}
+
+func (l *lane) commit(ctx context.Context, gen Generation, c commitment) error {
+	err := gen.Commit(ctx, l.topic, l.partition, c.offset, c.metadata)
+	switch {
+	case err == nil:
+		l.written, l.leaseAt = c, l.p.now()
+		return nil
+	case errors.Is(err, ErrNotOurs):
+		return err
+	}
+	return fmt.Errorf("%w: %s at %d: %w", errOutcomeUnknown, l, c.offset, err)
+}
+
+// lease lets a send go out only while the broker has lately accepted that the lane is ours: a process that
+// slept must not send.
+func (l *lane) lease(ctx context.Context, gen Generation) error {
+	if l.p.now().Sub(l.leaseAt) < leaseTime || l.written.offset < 0 {
+		return nil
+	}
+	return l.commit(ctx, gen, l.written)
+}
+
+// finish stores the planned batch and everything that goes with it, the ledger line last.
+func (l *lane) finish(ctx context.Context, gen Generation) error {
+	b := l.planned
+	r := b.line.Range
+	lease := func(ctx context.Context) error { return l.lease(ctx, gen) }
+	began := l.p.now()
+	b.line.Rows, b.line.DeadLetters, b.line.Hash = uint64(b.block.Rows()), uint64(len(b.dead)), b.block.Hash()
+	b.line.Status = scoring.LineDone
+	if b.block.Rows() > 0 {
+		already, err := l.p.Store.Insert(ctx, Insert{Range: r, Block: b.block, Compare: b.compare, Lease: lease})
+		if err != nil {
+			return err
+		}
+		if already > 0 {
+			// Rows that stood already keep their verdicts, and alerts follow the rows, not a second judgement.
+			b.line.Status = scoring.LineMixed
+			if err := l.retry(ctx, lease, "read stored alerts", func() (err error) {
+				b.alerts, err = l.p.Store.StoredAlerts(ctx, r)
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	inserted := l.p.now()
+	b.line.Alerts = uint64(len(b.alerts))
+	for _, step := range []struct {
+		name string
+		n    int
+		do   func() error
+	}{
+		{"write alerts to the outbox", len(b.alerts), func() error { return l.p.Outbox.Write(ctx, b.alerts) }},
+		{"write dead letters to their topic", len(b.dead), func() error { return l.p.DeadLetterTopic.Write(ctx, b.dead) }},
+		{"write dead letters to their table", len(b.dead), func() error { return l.p.Store.DeadLetters(ctx, r, b.dead) }},
+		{"write the ledger", 1, func() error { return l.p.Store.Ledger(ctx, b.line) }},
+	} {
+		if step.n == 0 {
+			continue
+		}
+		if err := l.retry(ctx, lease, step.name, step.do); err != nil {
+			return err
+		}
+	}
+	l.p.metrics.finished(b, began, inserted, l.p.now())
+	l.done, l.fence, l.lineAt = r.To, l.tailOf(b), l.p.now()
+	l.planned = nil
+	l.p.recycle(b)
+	l.status.finished(r.To)
+	if l.done-l.snapAt > snapshotTail && l.open == nil {
+		return l.snapshot(ctx)
+	}
+	return nil
+}
+
+func (l *lane) tailOf(b *batch) tail {
+	if b.line.LastKnown {
+		return tail{offset: b.line.LastOffset, hash: b.line.LastHash, known: true}
+	}
+	return l.fence
+}
+
+// retry repeats what may pass for as long as the lane is ours.
+func (l *lane) retry(ctx context.Context, lease func(context.Context) error, what string, do func() error) error {
+	for wait := 200 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := do()
+		var park *Park
+		if err == nil || ctx.Err() != nil || errors.As(err, &park) {
+			return err
+		}
+		l.log.Warn("will try again", "what", what, "err", err, "in", wait)
+		l.status.set(stateRetrying, what+": "+err.Error())
+		if !sleep(ctx, wait) {
+			return ctx.Err()
+		}
+		if err := lease(ctx); err != nil {
+			return err
+		}
+		l.status.set(stateRunning, "")
+	}
+}
+
+// idle acknowledges the last batch when no other follows, and says once a minute that the lane is alive.
+func (l *lane) idle(ctx context.Context, gen Generation) error {
+	if c := (commitment{l.done, l.metadata().encode()}); l.open == nil && l.written != c {
+		if err := l.commit(ctx, gen, c); err != nil {
+			return err
+		}
+	}
+	if l.p.now().Sub(l.lineAt) < idleLine {
+		return nil
+	}
+	return l.writeIdleLine(ctx, gen)
+}
+
+// writeIdleLine says in the ledger that everything below done is done and nothing else is there.
+func (l *lane) writeIdleLine(ctx context.Context, gen Generation) error {
+	now := l.p.now()
+	line := scoring.Line{
+		Range:      scoring.Range{Topic: l.topic, Partition: l.partition, Epoch: l.binding.Epoch, From: l.done, To: l.done},
+		Status:     scoring.LineIdle,
+		LastOffset: l.fence.offset, LastHash: l.fence.hash, LastKnown: l.fence.known,
+		FirstTime: now.UnixMilli(), LastTime: now.UnixMilli(),
+		StateFrom: l.stateFrom, Pack: l.p.Pack.Digest, Engine: scoring.EngineVersion, Incarnation: l.p.Incarnation,
+	}
+	lease := func(ctx context.Context) error { return l.lease(ctx, gen) }
+	if err := l.retry(ctx, lease, "write an idle line", func() error { return l.p.Store.Ledger(ctx, line) }); err != nil {
+		return err
+	}
+	l.lineAt = now
+	return nil
+}
+
+// snapshot saves the state as it stands at done. A failure is no reason to stop: the tail is longer, that is all.
+func (l *lane) snapshot(ctx context.Context) error {
+	s := Snapshot{Topic: l.topic, Partition: l.partition, Epoch: l.binding.Epoch, Offset: l.done, StateFrom: l.stateFrom, Pack: l.p.Pack.Digest, Engine: scoring.EngineVersion}
+	if err := l.p.Store.SaveSnapshot(ctx, s, l.judge.Engine.Save); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		l.log.Warn("snapshot not saved", "err", err)
+		l.p.metrics.SnapshotErrors.Inc()
+		return nil
+	}
+	l.snapAt = l.done
+	return nil
+}
+
+// drain ends the lane cleanly: everything taken in is stored, and the next start finds the state.
+func (l *lane) drain(ctx context.Context) error {
+	if l.pos == l.done && l.done > l.snapAt {
+		if err := l.snapshot(ctx); err != nil {
+			return err
+		}
+	}
+	l.status.set(stateDrained, "")
+	l.p.settled(l)
+	return nil
+}
+
+// forget drops everything that only memory knows.
+func (l *lane) forget() {
+	l.dropChunk()
+	for _, b := range []*batch{l.open, l.planned} {
+		if b != nil {
+			l.p.recycle(b)
+		}
+	}
+	l.open, l.planned, l.judge, l.warm = nil, nil, nil, false
+	l.tail, l.fence = tail{}, tail{}
+}
+
+func (l *lane) dropChunk() {
+	if l.chunk == nil {
+		return
+	}
+	l.tail.settle()
+	l.chunk.Release()
+	l.chunk, l.have = nil, false
+}
+
+// laneStatus is what other goroutines may read of a lane.
+type laneStatus struct {
+	state         atomic.Pointer[stateText]
+	highWatermark atomic.Int64
+	position      atomic.Int64
+	done          atomic.Int64
+	planTo        atomic.Int64
+	planAt        atomic.Int64 // unix nanoseconds, 0 without a plan
+}
+
+type stateText struct {
+	state  string
+	detail string
+}
+
+// States of a lane.
+const (
+	stateStarting = "starting"
+	stateRunning  = "running"
+	stateRetrying = "retrying"
+	stateWaiting  = "waiting"
+	stateParked   = "parked"
+	stateDrained  = "drained"
+)
+
+func (s *laneStatus) set(state, detail string) { s.state.Store(&stateText{state, detail}) }
+
+func (s *laneStatus) planned(r scoring.Range, at time.Time) {
+	s.planTo.Store(r.To)
+	s.planAt.Store(at.UnixNano())
+}
+
+func (s *laneStatus) finished(to int64) {
+	s.done.Store(to)
+	s.planAt.Store(0)
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}

@@ -1,0 +1,338 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/agentrisk/agentrisk/scoring"
+)
+
+// memoryLog is a log of one topic, for tests of the lane's logic; real brokers are in package kafka's tests.
+type memoryLog struct {
+	mu    sync.Mutex
+	first map[int32]int64
+	parts map[int32][]Entry // index is the offset
+}
+
+func (m *memoryLog) Bounds(_ context.Context, _ string, p int32) (int64, int64, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.first[p], int64(len(m.parts[p])), nil
+}
+
+func (m *memoryLog) Fetch(ctx context.Context, _ string, p int32, offset int64, wait time.Duration) (Chunk, error) {
+	m.mu.Lock()
+	entries, first := m.parts[p], m.first[p]
+	m.mu.Unlock()
+	next := int64(len(entries))
+	if offset < first || offset > next {
+		return nil, &OutOfRange{Offset: offset, First: first, Next: next}
+	}
+	if offset == next {
+		sleep(ctx, wait)
+		return &memoryChunk{end: offset, high: next}, ctx.Err()
+	}
+	end := min(offset+64, next)
+	return &memoryChunk{entries: entries[offset:end], end: end, high: next}, nil
+}
+
+type memoryChunk struct {
+	entries   []Entry
+	end, high int64
+}
+
+func (c *memoryChunk) Next(e *Entry) bool {
+	for len(c.entries) > 0 {
+		*e, c.entries = c.entries[0], c.entries[1:]
+		if e.Record.Topic != "" || e.Kind != EntryRecord { // an empty entry is an offset that compaction took
+			return true
+		}
+	}
+	return false
+}
+func (c *memoryChunk) End() int64           { return c.end }
+func (c *memoryChunk) HighWatermark() int64 { return c.high }
+func (c *memoryChunk) Release()             {}
+
+// memoryGroup is the group's coordinator: it stores commits and knows the generation.
+type memoryGroup struct {
+	mu         sync.Mutex
+	generation int
+	commits    map[int32]commitment
+}
+
+// memoryGeneration is one membership.
+type memoryGeneration struct {
+	group      *memoryGroup
+	id         int
+	partitions []int32
+	end        context.CancelFunc
+	fault      func(what string) error
+}
+
+func (g *memoryGeneration) Assignments() map[string][]int32 {
+	return map[string][]int32{"agent.events.a": g.partitions}
+}
+
+func (g *memoryGeneration) Committed(_ context.Context, _ string, p int32) (int64, string, error) {
+	if err := g.fault("committed"); err != nil {
+		return 0, "", err
+	}
+	g.group.mu.Lock()
+	defer g.group.mu.Unlock()
+	c, ok := g.group.commits[p]
+	if !ok {
+		return -1, "", nil
+	}
+	return c.offset, c.metadata, nil
+}
+
+func (g *memoryGeneration) Commit(_ context.Context, _ string, p int32, offset int64, metadata string) error {
+	before := g.fault("commit before")
+	if before != nil {
+		return before
+	}
+	g.group.mu.Lock()
+	defer g.group.mu.Unlock()
+	if g.id != g.group.generation {
+		return ErrNotOurs
+	}
+	g.group.commits[p] = commitment{offset, metadata}
+	return g.fault("commit after")
+}
+
+func (g *memoryGeneration) End(string) { g.end() }
+
+// memoryStore keeps what a database would keep. Its Insert holds the contract of Store: exactly once, whatever
+// happens before or after.
+type memoryStore struct {
+	mu        sync.Mutex
+	rows      map[scoring.Origin][]string // every row ever stored
+	alerts    map[scoring.Origin]scoring.Alert
+	letters   map[scoring.Origin]scoring.Reason
+	lines     []scoring.Line
+	snapshots []memorySnapshot
+	fault     func(what string) error
+}
+
+type memorySnapshot struct {
+	Snapshot
+	chunks [][]byte
+}
+
+func newMemoryStore() *memoryStore {
+	return &memoryStore{rows: map[scoring.Origin][]string{}, alerts: map[scoring.Origin]scoring.Alert{}, letters: map[scoring.Origin]scoring.Reason{}, fault: func(string) error { return nil }}
+}
+
+type memoryBlock struct {
+	pack    *scoring.Pack
+	origins []scoring.Origin
+	rows    []string
+	alerts  map[scoring.Origin]scoring.Alert
+}
+
+func (b *memoryBlock) Append(e *scoring.Event, v *scoring.Verdict) {
+	b.origins = append(b.origins, e.Origin)
+	b.rows = append(b.rows, string(scoring.AppendVerdict(nil, b.pack, e, v)))
+	if v.Alert != scoring.NoAlert {
+		b.alerts[e.Origin] = scoring.NewAlert("d", 0, b.pack, e, v)
+	}
+}
+func (b *memoryBlock) Rows() int  { return len(b.rows) }
+func (b *memoryBlock) Bytes() int { return 100 * len(b.rows) }
+func (b *memoryBlock) Reset() {
+	b.origins, b.rows, b.alerts = nil, nil, map[scoring.Origin]scoring.Alert{}
+}
+func (b *memoryBlock) Hash() uint64 {
+	h := fnv.New64a()
+	for _, r := range b.rows {
+		h.Write([]byte(r))
+	}
+	return h.Sum64()
+}
+
+func (s *memoryStore) NewBlock(p *scoring.Pack) Block {
+	return &memoryBlock{pack: p, alerts: map[scoring.Origin]scoring.Alert{}}
+}
+
+func (s *memoryStore) Insert(ctx context.Context, req Insert) (already uint64, err error) {
+	b := req.Block.(*memoryBlock)
+	for {
+		if err := req.Lease(ctx); err != nil {
+			return 0, err
+		}
+		if err := s.fault("insert before"); err == nil {
+			break
+		}
+		if !sleep(ctx, time.Second) {
+			return 0, ctx.Err()
+		}
+	}
+	s.mu.Lock()
+	for i, o := range b.origins {
+		if len(s.rows[o]) > 0 {
+			already++
+			continue
+		}
+		s.rows[o] = append(s.rows[o], b.rows[i])
+		if a, ok := b.alerts[o]; ok {
+			s.alerts[o] = a
+		}
+	}
+	s.mu.Unlock()
+	return already, s.fault("insert after")
+}
+
+func (s *memoryStore) StoredAlerts(_ context.Context, r scoring.Range) (list []scoring.Alert, err error) {
+	if err := s.fault("stored alerts"); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for o, a := range s.alerts {
+		if o.Partition == r.Partition && r.From <= o.Offset && o.Offset < r.To {
+			list = append(list, a)
+		}
+	}
+	return list, nil
+}
+
+func (s *memoryStore) DeadLetters(_ context.Context, _ scoring.Range, letters []scoring.DeadLetter) error {
+	if err := s.fault("dead letters"); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range letters {
+		s.letters[letters[i].Origin] = letters[i].Reason
+	}
+	return nil
+}
+
+func (s *memoryStore) Ledger(_ context.Context, l scoring.Line) error {
+	if err := s.fault("ledger before"); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.lines = append(s.lines, l)
+	s.mu.Unlock()
+	return s.fault("ledger after")
+}
+
+func (s *memoryStore) sorted(p, epoch int32) []scoring.Line {
+	var list []scoring.Line
+	for _, l := range s.lines {
+		if l.Partition == p && l.Epoch == epoch {
+			list = append(list, l)
+		}
+	}
+	sort.SliceStable(list, func(i, j int) bool { return list[i].From < list[j].From })
+	return list
+}
+
+func (s *memoryStore) Position(_ context.Context, _ string, p, epoch int32) (at Position, err error) {
+	if err := s.fault("position"); err != nil {
+		return at, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, l := range s.sorted(p, epoch) {
+		if i == 0 {
+			at.HasLedger, at.To, at.Last = true, l.To, l
+		} else if l.From <= at.To && l.To >= at.To {
+			at.To, at.Last = l.To, l
+		}
+	}
+	for o := range s.rows {
+		if o.Partition == p {
+			at.TableTo = max(at.TableTo, o.Offset+1)
+		}
+	}
+	return at, nil
+}
+
+func (s *memoryStore) Lines(_ context.Context, r scoring.Range) ([]scoring.Line, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sorted(r.Partition, r.Epoch), nil
+}
+
+func (s *memoryStore) SaveSnapshot(_ context.Context, snap Snapshot, save func(func([]byte) error) error) error {
+	if err := s.fault("snapshot"); err != nil {
+		return err
+	}
+	m := memorySnapshot{Snapshot: snap}
+	err := save(func(c []byte) error { m.chunks = append(m.chunks, append([]byte(nil), c...)); return nil })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.snapshots = append(s.snapshots, m)
+	return err
+}
+
+func (s *memoryStore) LoadSnapshot(_ context.Context, _ string, p, epoch int32, notAfter int64, load func(Snapshot, func() ([]byte, error)) error) (bool, error) {
+	s.mu.Lock()
+	var best *memorySnapshot
+	for i := range s.snapshots {
+		m := &s.snapshots[i]
+		if m.Partition == p && m.Epoch == epoch && m.Offset <= notAfter && (best == nil || m.Offset >= best.Offset) {
+			best = m
+		}
+	}
+	s.mu.Unlock()
+	if best == nil {
+		return false, nil
+	}
+	chunks := best.chunks
+	return true, load(best.Snapshot, func() ([]byte, error) {
+		if len(chunks) == 0 {
+			return nil, errEndOfSnapshot
+		}
+		c := chunks[0]
+		chunks = chunks[1:]
+		return c, nil
+	})
+}
+
+// memoryOutbox and memoryDead take everything, sometimes twice, as topics do.
+type memoryOutbox struct {
+	mu    sync.Mutex
+	ids   map[string]int
+	fault func(string) error
+}
+
+func (o *memoryOutbox) Write(_ context.Context, alerts []scoring.Alert) error {
+	if err := o.fault("outbox before"); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	for _, a := range alerts {
+		o.ids[a.ID]++
+	}
+	o.mu.Unlock()
+	return o.fault("outbox after")
+}
+
+type memoryDead struct{ fault func(string) error }
+
+func (d memoryDead) Write(context.Context, []scoring.DeadLetter) error { return d.fault("dead topic") }
+
+var errInjected = errors.New("injected fault")
+
+// faults draws an error for one call in n.
+func faults(r *rand.Rand, n int) func(string) error {
+	var mu sync.Mutex
+	return func(what string) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.IntN(n) == 0 {
+			return fmt.Errorf("%s: %w", what, errInjected)
+		}
+		return nil
+	}
+}
