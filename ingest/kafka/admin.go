@@ -155,7 +155,8 @@ type NewTopic struct {
 // timestampType is the topic setting that says whose clock a record's time is.
 const timestampType = "message.timestamp.type"
 
-// CreateTopics makes the topics that do not exist yet and waits until every partition has a leader that answers.
+// CreateTopics makes the topics that do not exist yet and waits, at most half a minute, until every partition has
+// a leader that answers.
 // The advice names what an operator should change about topics that exist already: nothing about them is changed
 // here.
 func (c *Client) CreateTopics(ctx context.Context, topics ...NewTopic) (advice []string, err error) {
@@ -174,9 +175,9 @@ func (c *Client) CreateTopics(ctx context.Context, topics ...NewTopic) (advice [
 		}
 		req.Topics = append(req.Topics, cfg)
 	}
-	bound, cancel := bounded(ctx, 20*time.Second)
+	ctx, cancel := bounded(ctx, 20*time.Second)
 	defer cancel()
-	res, err := c.kafka.CreateTopics(bound, req)
+	res, err := c.kafka.CreateTopics(ctx, req)
 	if err != nil {
 		return nil, fmt.Errorf("kafka: create topics: %w", err)
 	}

@@ -16,7 +16,7 @@ const (
 	dialTimeout    = 5 * time.Second
 	requestTimeout = 10 * time.Second // for a broker to answer, beside what the request itself may wait
 	metadataTTL    = 3 * time.Second  // a new leader or topic is known after this time at the latest
-	readBuffer     = 256 << 10        // under TLS, one system call instead of one for each 16 KiB record
+	readBuffer     = 64 << 10         // under TLS, whose records of 16 KiB would be a system call or two each
 )
 
 // Config says where the cluster is and who asks.
@@ -52,6 +52,10 @@ func NewClient(cfg Config) (*Client, error) {
 }
 
 func newTransport(cfg Config) *kafka.Transport {
+	dial := dial
+	if cfg.TLS != nil {
+		dial = dialBuffered
+	}
 	return &kafka.Transport{
 		Dial:        dial,
 		DialTimeout: dialTimeout,
@@ -75,9 +79,14 @@ func bounded(ctx context.Context, wait time.Duration) (context.Context, context.
 	return context.WithTimeout(ctx, wait+requestTimeout)
 }
 
+// dial needs no buffer: a record set is read straight from the socket into its slab, and a buffer of any size in
+// between measured no better than none.
 func dial(ctx context.Context, network, address string) (net.Conn, error) {
-	d := net.Dialer{Timeout: dialTimeout}
-	conn, err := d.DialContext(ctx, network, address)
+	return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address)
+}
+
+func dialBuffered(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := dial(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -100,6 +100,36 @@ func TestFetchFromTheMiddle(t *testing.T) {
 	}
 }
 
+// The broker sends at least one batch whole, however little was asked for. One that unpacks to more than the
+// limit costs its own offset and no other.
+func TestFetchLargeBatches(t *testing.T) {
+	c := newClient(t)
+	topic := newTopic(t, c, 1)
+	produce(t, c, topic, Message{Value: bytes.Repeat([]byte("x"), 100_000)})
+	if err := c.NewProducer(Zstd).Produce(deadline(t), topic, []Message{{Value: make([]byte, 20<<20)}}); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, c, topic, texts("%d", 2, 3)...)
+	f, err := c.Fetch(deadline(t), topic, 0, 0, 1000, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d Decoder
+	d.Reset(f.Raw, 0, nil)
+	if got := readAll(t, &d); !slices.Equal(got.offsets, []int64{0}) {
+		t.Errorf("got %v", got.offsets)
+	}
+	if f, err = c.Fetch(deadline(t), topic, 0, 1, 1<<20, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	d.Limit = 4 << 20
+	d.Reset(f.Raw, 1, nil)
+	got := readAll(t, &d)
+	if len(got.errs) != 1 || got.errs[0].First != 1 || got.errs[0].Last != 1 || got.errs[0].Reason != ReasonTooLarge || !slices.Equal(got.offsets, []int64{2}) {
+		t.Errorf("errors %v, offsets %v", got.errs, got.offsets)
+	}
+}
+
 func TestFetchErrors(t *testing.T) {
 	c := newClient(t)
 	topic := newTopic(t, c, 1)
