@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"math/rand/v2"
 	"sort"
 	"sync"
@@ -291,7 +292,7 @@ func (s *memoryStore) LoadSnapshot(_ context.Context, _ string, p, epoch int32, 
 	chunks := best.chunks
 	return true, load(best.Snapshot, func() ([]byte, error) {
 		if len(chunks) == 0 {
-			return nil, errEndOfSnapshot
+			return nil, io.EOF
 		}
 		c := chunks[0]
 		chunks = chunks[1:]

@@ -128,6 +128,7 @@ const (
 	FieldClaimsHuman
 	FieldRequestsSecret
 	FieldTruncated
+	FieldIDReused
 	FieldDeclaredTools
 	FieldDataLevels
 	FieldScopes
@@ -282,6 +283,7 @@ var Fields = [numFields]Field{
 	FieldClaimsHuman:        {Name: "out.claims_human", Type: Bool, Column: "out_claims_human", Doc: "the agent claims to be human"},
 	FieldRequestsSecret:     {Name: "out.requests_secret", Type: Bool, Column: "out_requests_secret", Doc: "the agent asks a person for a secret"},
 	FieldTruncated:          {Name: "truncated", Type: Bool, Column: "truncated", Doc: "content was cut at the source"},
+	FieldIDReused:           {Name: "meta.id_reused", Type: Bool, Column: "meta_id_reused", Doc: "the id was seen before with other content; set by the engine"},
 	FieldDeclaredTools:      {Name: "task.declared_tools", Type: Strings, Column: "task_declared_tools", Max: 256, Doc: "manifest of the task; empty is not declared"},
 	FieldDataLevels:         {Name: "task.data_levels", Type: Strings, Column: "task_data_levels", Max: 256, Doc: "data levels the task may touch"},
 	FieldScopes:             {Name: "identity.scopes", Type: Strings, Column: "identity_scopes", Max: 256, Doc: "effective scopes"},
