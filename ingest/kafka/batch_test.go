@@ -179,6 +179,21 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+func TestBatchErrorText(t *testing.T) {
+	for _, tt := range []struct {
+		err  BatchError
+		want string
+	}{
+		{BatchError{First: 3, Last: 5, Reason: ReasonChecksum}, "records 3 to 5: checksum differs"},
+		{BatchError{First: 3, Last: 3, Reason: ReasonCodec, Err: fmt.Errorf("%w: %d", errCodec, 7)}, "records 3 to 3: unknown compression: codec is unknown: 7"},
+		{BatchError{Reason: 99}, "records 0 to 0: reason 99"},
+	} {
+		if got := tt.err.Error(); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+}
+
 // A batch so large that the fetch kept only its head is named by the offsets that its head claims.
 func TestTooLargeForTheFetch(t *testing.T) {
 	raw := oracle(t, None, 40, []sent{{Time: 1, Value: make([]byte, 1<<20)}, {Delta: 1, Time: 1}})

@@ -72,6 +72,12 @@ func (c *Client) Committed(ctx context.Context, group, topic string, partitions 
 	if err == nil {
 		err = res.Error
 	}
+	if errors.Is(err, kafka.GroupIdNotFound) { // some brokers say so of a group that never was
+		for _, p := range partitions {
+			found[p] = Committed{Offset: -1}
+		}
+		return found, nil
+	}
 	if err == nil {
 		for _, p := range res.Topics[topic] {
 			if p.Error != nil {
