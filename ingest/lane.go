@@ -297,6 +297,7 @@ func (l *lane) openBatch(ctx context.Context, whole bool) error {
 		Engine:      scoring.EngineVersion,
 		Incarnation: l.p.Incarnation,
 	}
+	b.block.Begin(&b.line)
 	l.open = b
 	return nil
 }

@@ -87,8 +87,8 @@ func (l *lane) resume(ctx context.Context, p plan) error {
 	l.tail.settle()
 	b := l.open
 	b.line.LastOffset, b.line.LastHash, b.line.LastKnown = l.tail.offset, l.tail.hash, l.tail.known
-	// The predecessor's insert carries the same token: settling may begin with it.
-	b.compare = false
+	// The predecessor's rows may stand there, and the server may have lost their token: compare before sending.
+	b.compare = true
 	b.planned = true
 	l.planned, l.open = b, nil
 	l.log.Info("settles a predecessor's plan", "from", b.line.From, "to", b.line.To, "rows", b.block.Rows())

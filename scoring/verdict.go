@@ -1,5 +1,7 @@
 package scoring
 
+import "slices"
+
 // Score is a risk in thousandths of a point, 0..100,000, shown as 0..100.
 type Score int32
 
@@ -50,4 +52,20 @@ const (
 // Reset empties v and keeps the capacity of its slices.
 func (v *Verdict) Reset() {
 	*v = Verdict{Hits: v.Hits[:0], Lacks: v.Lacks[:0], Failed: v.Failed[:0]}
+}
+
+// ParseSeverity reads a severity's name; what is none is Info.
+func ParseSeverity(s string) Severity { return Severity(max(slices.Index(severityNames, s), 0)) }
+
+// ParseAlertCause reads a cause's stored name; what is none is NoAlert.
+func ParseAlertCause(s string) AlertCause { return AlertCause(max(slices.Index(causeNames, s), 0)) }
+
+// ParseFlags reads the stored names of flags and passes over what it does not know.
+func ParseFlags(names []string) (f Flags) {
+	for _, n := range names {
+		if i := slices.Index(FlagNames, n); i >= 0 {
+			f |= 1 << i
+		}
+	}
+	return f
 }

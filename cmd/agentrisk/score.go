@@ -34,13 +34,13 @@ The status is 1 only when input could not be read.`,
 		if err != nil {
 			return err
 		}
-		return score(cmd.Context(), pack, *format, args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		return score(cmd.Context(), pack.Pack, *format, args, cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 	}
 	return cmd
 }
 
 // loadPack loads the pack in dir, or the built-in one.
-func loadPack(dir string) (*scoring.Pack, error) {
+func loadPack(dir string) (*rules.Pack, error) {
 	if dir == "" {
 		return rules.Builtin()
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 
 	"github.com/agentrisk/agentrisk/ingest"
 	"github.com/agentrisk/agentrisk/ingest/kafka"
@@ -14,7 +15,7 @@ import (
 	"github.com/agentrisk/agentrisk/sink/clickhouse"
 )
 
-// parts are the connections that the commands share. This file is the only place that names adapters.
+// parts are what the commands share. This file is the only place that ties adapters to what needs them.
 type parts struct {
 	config *Config
 	log    *slog.Logger
@@ -22,7 +23,7 @@ type parts struct {
 	db     *clickhouse.DB
 }
 
-// wire reads the configuration; connections are made by the methods that need them.
+// wire reads the configuration and makes the Kafka client, which connects when it is used.
 func wire(path string) (*parts, error) {
 	c, err := loadConfig(path)
 	if err != nil {
@@ -32,7 +33,65 @@ func wire(path string) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &parts{config: c, log: log}, nil
+	client, err := kafka.NewClient(kafka.Config{Brokers: c.Kafka.Brokers, ClientID: "agentrisk"})
+	if err != nil {
+		return nil, err
+	}
+	return &parts{config: c, log: log, kafka: client}, nil
+}
+
+// open connects to ClickHouse.
+func (p *parts) open(ctx context.Context) (err error) {
+	key, err := p.config.fingerprintKey()
+	if err != nil {
+		return err
+	}
+	c := p.config.ClickHouse
+	p.db, err = clickhouse.Open(ctx, clickhouse.Config{Addresses: c.Addresses, Database: c.Database, User: c.User, Password: c.Password, FingerprintKey: key,
+		Retry: func(what string, err error) { p.log.Warn("insert will be tried again", "range", what, "err", err) }})
+	return err
+}
+
+func (p *parts) close() {
+	if p.db != nil {
+		p.db.Close()
+	}
+	p.kafka.Close()
+}
+
+// claim takes the database for this Kafka cluster and group.
+func (p *parts) claim(ctx context.Context) (cluster, deployment string, err error) {
+	if cluster, err = p.kafka.ClusterID(ctx); err != nil {
+		return "", "", err
+	}
+	deployment, err = p.db.Claim(ctx, cluster, p.config.Kafka.Group)
+	return cluster, deployment, err
+}
+
+// topics lists the topics that the bindings match.
+func (p *parts) topics(ctx context.Context) ([]string, error) {
+	var list []string
+	for i := range p.config.Bindings {
+		found, err := p.kafka.Topics(ctx, p.config.Bindings[i].Topics)
+		if err != nil {
+			return nil, fmt.Errorf("look up topics %s: %w", p.config.Bindings[i].Topics, err)
+		}
+		for _, t := range found {
+			list = append(list, t.Name)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list), nil
+}
+
+// binding is the binding of a topic, nil when none matches.
+func (p *parts) binding(topic string) *ingest.Binding {
+	for i := range p.config.Bindings {
+		if p.config.Bindings[i].Match(topic) {
+			return &p.config.Bindings[i]
+		}
+	}
+	return nil
 }
 
 // newIncarnation names this start of the process.
@@ -42,24 +101,68 @@ func newIncarnation() string {
 	return hex.EncodeToString(b[:])
 }
 
-// topics lists the topics that the bindings match.
-func (p *parts) topics(ctx context.Context) ([]string, error) {
-	var list []string
-	seen := map[string]bool{}
-	for i := range p.config.Bindings {
-		found, err := p.kafka.Topics(ctx, p.config.Bindings[i].Topics)
-		if err != nil {
-			return nil, fmt.Errorf("look up topics %s: %w", p.config.Bindings[i].Topics, err)
-		}
-		for _, t := range found {
-			if !seen[t] {
-				seen[t] = true
-				list = append(list, t)
-			}
-		}
-	}
-	return list, nil
+// store makes the database what lanes and reconcile ask for. The types on both sides say the same in their own
+// packages' names.
+type store struct {
+	db  *clickhouse.DB
+	key [16]byte
 }
 
-var _ = ingest.MaxBatchRows
-var _ scoring.Range
+var (
+	_ ingest.Store = store{}
+	_ ingest.Audit = store{}
+)
+
+// block gives rows the epoch and cold start of their lane.
+type block struct{ *clickhouse.Block }
+
+func (b block) Begin(line *scoring.Line) {
+	b.Epoch, b.StateFrom = line.Epoch, line.StateFrom
+}
+
+func (s store) NewBlock(p *scoring.Pack) ingest.Block { return block{clickhouse.NewBlock(p, s.key)} }
+
+func (s store) Insert(ctx context.Context, req ingest.Insert) (uint64, error) {
+	already, err := s.db.Store(ctx, clickhouse.Request{Range: req.Range, Block: req.Block.(block).Block, Compare: req.Compare, Lease: req.Lease})
+	if park, ok := err.(*clickhouse.ParkError); ok {
+		return 0, &ingest.Park{Reason: ingest.ParkStore, Detail: park.Detail}
+	}
+	return already, err
+}
+
+func (s store) StoredAlerts(ctx context.Context, r scoring.Range) ([]scoring.Alert, error) {
+	return s.db.StoredAlerts(ctx, r)
+}
+
+func (s store) DeadLetters(ctx context.Context, r scoring.Range, l []scoring.DeadLetter) error {
+	return s.db.DeadLetters(ctx, r, l)
+}
+
+func (s store) Ledger(ctx context.Context, l scoring.Line) error { return s.db.Ledger(ctx, l) }
+
+func (s store) Position(ctx context.Context, topic string, partition, epoch int32) (ingest.Position, error) {
+	at, err := s.db.Position(ctx, topic, partition, epoch)
+	return ingest.Position(at), err
+}
+
+func (s store) Lines(ctx context.Context, r scoring.Range) ([]scoring.Line, error) {
+	return s.db.Lines(ctx, r)
+}
+
+func (s store) SaveSnapshot(ctx context.Context, snap ingest.Snapshot, save func(func([]byte) error) error) error {
+	return s.db.SaveSnapshot(ctx, clickhouse.Snapshot(snap), save)
+}
+
+func (s store) LoadSnapshot(ctx context.Context, topic string, partition, epoch int32, notAfter int64, load func(ingest.Snapshot, func() ([]byte, error)) error) (bool, error) {
+	return s.db.LoadSnapshot(ctx, topic, partition, epoch, notAfter, func(c clickhouse.Snapshot, next func() ([]byte, error)) error {
+		return load(ingest.Snapshot(c), next)
+	})
+}
+
+func (s store) LedgerLines(ctx context.Context, topic string, partition, epoch int32) ([]scoring.Line, error) {
+	return s.db.Lines(ctx, scoring.Range{Topic: topic, Partition: partition, Epoch: epoch, From: -1, To: 1 << 62})
+}
+
+func (s store) Stored(ctx context.Context, r scoring.Range, yield func(ingest.StoredOffset)) error {
+	return s.db.Stored(ctx, r, func(o clickhouse.StoredOffset) { yield(ingest.StoredOffset(o)) })
+}

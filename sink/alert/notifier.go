@@ -138,7 +138,8 @@ func (n *Notifier) generations(ctx context.Context, group *kafka.ConsumerGroup) 
 			continue
 		}
 		began = time.Now()
-		trouble.over("joined the group", "group", n.group, "generation", gen.ID, "partitions", len(gen.Assignments[n.c.Topic]))
+		trouble.text = ""
+		n.log.Info("joined the group", "group", n.group, "generation", gen.ID, "partitions", len(gen.Assignments[n.c.Topic]))
 		n.c.Metrics.Waiting.DeletePartialMatch(map[string]string{"channel": n.c.Name})
 		for _, p := range gen.Assignments[n.c.Topic] {
 			l := &lane{n: n, gen: gen, partition: p.ID, next: p.Offset, log: n.log.With("partition", p.ID)}
@@ -189,12 +190,10 @@ func (s *say) warn(text string, args ...any) {
 }
 
 func (s *say) over(text string, args ...any) {
-	if s.text == "" {
-		s.log.Debug(text, args...)
-		return
+	if s.text != "" {
+		s.log.Info(text, args...)
+		s.text = ""
 	}
-	s.log.Info(text, args...)
-	s.text = ""
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

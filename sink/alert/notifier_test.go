@@ -264,23 +264,46 @@ func TestWaitsForTheTopic(t *testing.T) {
 	b.until("alerts arrive", in.has(0, 10))
 }
 
-// A topic that is deleted and made again is delivered from its start, also where the old one had got further.
+// A topic that is deleted and made again is delivered from its start, whether the old one had got further or
+// not.
 func TestTopicMadeAgain(t *testing.T) {
-	b := newBench(t, 1)
-	in := &inbox{}
-	b.notify(alert.NotifierConfig{Channel: in})
-	b.write(0, 30)
-	b.until("the first alerts arrive", in.has(0, 30))
-	if _, err := b.client.DeleteTopics(t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{b.topic}}); err != nil {
-		t.Fatal(err)
+	for name, more := range map[string]int{"shorter": 5, "longer": 50} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, 1)
+			in := &inbox{}
+			b.notify(alert.NotifierConfig{Channel: in})
+			b.write(0, 30)
+			b.until("the first alerts arrive", in.has(0, 30))
+			if _, err := b.client.DeleteTopics(t.Context(), &kafka.DeleteTopicsRequest{Topics: []string{b.topic}}); err != nil {
+				t.Fatal(err)
+			}
+			b.until("the topic is gone", func() bool {
+				meta, err := b.client.Metadata(t.Context(), &kafka.MetadataRequest{Topics: []string{b.topic}})
+				return err == nil && errors.Is(meta.Topics[0].Error, kafka.UnknownTopicOrPartition)
+			})
+			b.create(b.topic, 1)
+			b.write(100, 100+more)
+			b.until("the alerts of the new topic arrive", in.has(100, 100+more))
+		})
 	}
-	b.until("the topic is gone", func() bool {
-		meta, err := b.client.Metadata(t.Context(), &kafka.MetadataRequest{Topics: []string{b.topic}})
-		return err == nil && errors.Is(meta.Topics[0].Error, kafka.UnknownTopicOrPartition)
+}
+
+// A group whose position lies beyond the log (a cluster restored from yesterday) would hear nothing until the
+// log has grown that far: it begins anew instead.
+func TestPositionBeyondTheLog(t *testing.T) {
+	b := newBench(t, 1)
+	b.write(0, 5)
+	b.until("the position is stored", func() bool {
+		res, err := b.client.OffsetCommit(t.Context(), &kafka.OffsetCommitRequest{GroupID: "agentrisk.notify." + b.name, GenerationID: -1,
+			Topics: map[string][]kafka.OffsetCommit{b.topic: {{Partition: 0, Offset: 1000}}}})
+		return err == nil && res.Topics[b.topic][0].Error == nil
 	})
-	b.create(b.topic, 1)
-	b.write(100, 105)
-	b.until("the alerts of the new topic arrive", in.has(100, 105))
+	in, book := &inbox{}, &logbook{}
+	b.notify(alert.NotifierConfig{Channel: in, Log: book.log()})
+	b.until("alerts arrive", in.has(0, 5))
+	if !book.says("ends before the group's position")() {
+		t.Error("nothing is said of it")
+	}
 }
 
 func TestNotifierConfig(t *testing.T) {

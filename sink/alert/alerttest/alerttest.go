@@ -100,7 +100,7 @@ func TellsNoSecret(t *testing.T, open func(base string) (alert.Channel, error), 
 			slog.New(h).Error("alert not delivered", "err", err, "channel", c)
 		}
 		for _, format := range []string{"%v", "%+v", "%#v"} {
-			fmt.Fprintf(&log, format+"\n", err)
+			fmt.Fprintf(&log, format+"\n"+format+"\n", err, c)
 		}
 		CheckNoSecret(t, "receiver "+name, log.String(), secrets...)
 		if name == "takes for ever" {

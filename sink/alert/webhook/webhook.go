@@ -88,6 +88,9 @@ func New(c Config) (*Channel, error) {
 // String names the receiver by what may be shown.
 func (c *Channel) String() string { return "webhook " + c.name }
 
+// GoString is String: not even a dump shows what is secret.
+func (c *Channel) GoString() string { return c.String() }
+
 // Deliver posts the alert once.
 func (c *Channel) Deliver(ctx context.Context, a *scoring.Alert) error {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/agentrisk/agentrisk/ingest"
+	"github.com/agentrisk/agentrisk/rules"
+	"github.com/agentrisk/agentrisk/scoring"
+)
+
+func rulesCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rules",
+		Short: "Check, test, list and explain the rules of a pack",
+		Long:  "A pack is a folder of YAML with features, rules and their tests. Without DIR the built-in pack is meant.",
+	}
+	cmd.AddCommand(rulesLint(), rulesTest(), rulesList(), rulesExplain())
+	return cmd
+}
+
+// output adds --output to a command and returns whether JSON is wanted.
+func output(cmd *cobra.Command) func() bool {
+	form := cmd.Flags().StringP("output", "o", "text", "text or json")
+	return func() bool { return *form == "json" }
+}
+
+func packArgument(args []string) (*rules.Pack, error) {
+	if len(args) > 0 {
+		return loadPack(args[0])
+	}
+	return loadPack("")
+}
+
+func writeLines[T any](w io.Writer, asJSON bool, list []T, line func(T) string) error {
+	for _, x := range list {
+		if asJSON {
+			if err := json.NewEncoder(w).Encode(x); err != nil {
+				return err
+			}
+			continue
+		}
+		if _, err := fmt.Fprintln(w, line(x)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func rulesLint() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "lint [DIR]",
+		Short: "Say what is wrong or doubtful about a pack, with file, line and caret",
+		Long:  "Status 1 when there is an error; warnings and hints leave it 0.",
+		Args:  cobra.MaximumNArgs(1),
+	}
+	asJSON := output(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		var problems rules.Problems
+		pack, err := packArgument(args)
+		if !errors.As(err, &problems) {
+			if err != nil {
+				return err
+			}
+			problems = pack.Lint(time.Now())
+		}
+		if err := writeLines(cmd.OutOrStdout(), asJSON(), problems, rules.Problem.String); err != nil {
+			return err
+		}
+		bad := 0
+		for _, p := range problems {
+			if p.Level == "error" {
+				bad++
+			}
+		}
+		if bad > 0 {
+			return errSilent
+		}
+		if !asJSON() {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s %s: %d rules, %d features, no errors, %d remarks\n", pack.Name, pack.Version, len(pack.Rules), len(pack.Features), len(problems))
+		}
+		return nil
+	}
+	return cmd
+}
+
+func rulesTest() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "test [DIR]",
+		Short: "Run the tests that stand beside the rules",
+		Args:  cobra.MaximumNArgs(1),
+	}
+	asJSON := output(cmd)
+	all := cmd.Flags().BoolP("verbose", "v", false, "show the tests that pass, too")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		pack, err := packArgument(args)
+		if err != nil {
+			return err
+		}
+		results := pack.Test(decodeFields())
+		var shown []rules.TestResult
+		failed := 0
+		for _, r := range results {
+			if !r.OK {
+				failed++
+			}
+			if !r.OK || *all || asJSON() {
+				shown = append(shown, r)
+			}
+		}
+		err = writeLines(cmd.OutOrStdout(), asJSON(), shown, func(r rules.TestResult) string {
+			if r.OK {
+				return "ok   " + r.Rule + ": " + r.Name
+			}
+			return "FAIL " + r.Rule + ": " + r.Name + ": " + r.Detail
+		})
+		if err != nil {
+			return err
+		}
+		if !asJSON() {
+			fmt.Fprintf(cmd.OutOrStdout(), "%d tests, %d failed\n", len(results), failed)
+		}
+		if failed > 0 {
+			return errSilent
+		}
+		return nil
+	}
+	return cmd
+}
+
+// decodeFields reads a test's event with the decoder that the pipeline uses.
+func decodeFields() rules.Decode {
+	return func(fields map[string]any, e *scoring.Event) (err error) {
+		b, err := json.Marshal(fields)
+		if err != nil {
+			return err
+		}
+		f, err := ingest.NewFormat("json")
+		if err != nil {
+			return err
+		}
+		f.Decode(&ingest.Record{Value: b}, e, func(_ int32, reject *scoring.Reject) {
+			if reject != nil {
+				err = reject
+			}
+		})
+		return err
+	}
+}
+
+func rulesList() *cobra.Command {
+	cmd := &cobra.Command{Use: "list [DIR]", Short: "List the rules of a pack", Args: cobra.MaximumNArgs(1)}
+	asJSON := output(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		pack, err := packArgument(args)
+		if err != nil {
+			return err
+		}
+		if asJSON() {
+			return writeLines(cmd.OutOrStdout(), true, pack.Rules, nil)
+		}
+		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "RULE\tSEVERITY\tWEIGHT\tSTATUS\tFEATURES\tTITLE\t标题")
+		for _, r := range pack.Rules {
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", r.ID, r.Severity, r.Weight, r.Status, strings.Join(r.Features, ","), r.Title.EN, r.Title.ZH)
+		}
+		return w.Flush()
+	}
+	return cmd
+}
+
+func rulesExplain() *cobra.Command {
+	cmd := &cobra.Command{Use: "explain RULE [DIR]", Short: "Say everything about one rule", Args: cobra.RangeArgs(1, 2)}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		pack, err := packArgument(args[1:])
+		if err != nil {
+			return err
+		}
+		for i, r := range pack.Rules {
+			if r.ID != args[0] {
+				continue
+			}
+			w := cmd.OutOrStdout()
+			fmt.Fprintf(w, "%s  %s\n%s\n\nseverity %s, weight %d, %s\n\nwhen\n  %s\n", r.ID, r.Title.EN, r.Title.ZH, r.Severity, r.Weight, r.Status, strings.ReplaceAll(r.When, "\n", "\n  "))
+			for _, f := range pack.Pack.Rules[i].Features {
+				x := &pack.Features[f]
+				fmt.Fprintf(w, "\nfeature %s: %s", x.Name, x.Kind)
+				if x.Window > 0 {
+					fmt.Fprintf(w, " over %s", time.Duration(x.Window)*time.Millisecond)
+				}
+			}
+			if r.FalsePositives != "" {
+				fmt.Fprintf(w, "\n\nfalse positives\n  %s\n", r.FalsePositives)
+			}
+			fmt.Fprintln(w, "\nrefs")
+			for _, ref := range r.Refs {
+				fmt.Fprintf(w, "  %s (%s)\n", ref.To, ref.Provenance)
+			}
+			return nil
+		}
+		return fmt.Errorf("no rule %s in %s: see `agentrisk rules list`", args[0], pack.Name)
+	}
+	return cmd
+}

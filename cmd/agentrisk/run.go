@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/agentrisk/agentrisk/ingest"
+	"github.com/agentrisk/agentrisk/ingest/kafka"
+	"github.com/agentrisk/agentrisk/scoring"
+	"github.com/agentrisk/agentrisk/sink/alert"
+	"github.com/agentrisk/agentrisk/sink/deadletter"
+)
+
+// drainTime is how long a clean stop may take.
+const drainTime = 20 * time.Second
+
+func runCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the pipeline",
+		Long: `Reads the bound topics, judges every event, and stores each one once in ClickHouse. Processes with the same
+configuration share the partitions: start as many as you like.
+
+Metrics, /live, /ready and /lanes are served over HTTP (http.listen). With a webhook configured, alerts are delivered
+too; ` + "`agentrisk notify`" + ` does only that. SIGTERM stores what is in hand, saves the state and ends within ` + drainTime.String() + `.`,
+		Args: cobra.NoArgs,
+	}
+	path := configFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		p, err := wire(*path)
+		if err != nil {
+			return err
+		}
+		defer p.close()
+		return p.run(cmd.Context())
+	}
+	return cmd
+}
+
+// run wires the pipeline:
+//
+//	Kafka topics ──> lanes (fetch, decode, judge) ──> ClickHouse: verdicts, ledger, snapshots
+//	                   │            │
+//	                   │            └──> dead letters: topic and table
+//	                   └──> outbox topic ──> notifier ──> webhook
+func (p *parts) run(ctx context.Context) error {
+	pack, err := loadPack(p.config.Pack)
+	if err != nil {
+		return err
+	}
+	if err := p.open(ctx); err != nil {
+		return err
+	}
+	if err := p.db.Check(ctx); err != nil {
+		return err
+	}
+	cluster, deployment, err := p.claim(ctx)
+	if err != nil {
+		return err
+	}
+	if err := p.adopt(ctx, pack.Pack, pack.Canonical()); err != nil {
+		return err
+	}
+	key, err := p.config.fingerprintKey()
+	if err != nil {
+		return err
+	}
+	budget, err := ingest.NewBudget(int64(p.config.Memory.Budget))
+	if err != nil {
+		return err
+	}
+	outbox, err := alert.NewOutbox(p.config.Kafka.Brokers, p.config.Alerts.Topic, nil)
+	if err != nil {
+		return err
+	}
+	defer outbox.Close()
+	dead, err := deadletter.New(p.config.Kafka.Brokers, p.config.DeadLetters.Topic, nil)
+	if err != nil {
+		return err
+	}
+	defer dead.Close()
+	metrics := ingest.NewMetrics()
+	pipeline, err := ingest.New(ingest.Config{
+		Log: kafka.NewLog(p.kafka), Store: store{p.db, key}, Outbox: outbox, DeadLetterTopic: dead,
+		Pack: pack.Pack, Engine: scoring.Options{Key: key, MaxBytes: int64(p.config.Memory.State)},
+		Bindings: p.config.Bindings, Budget: budget, Metrics: metrics, Logger: p.log,
+		Cluster: cluster, Deployment: deployment, Incarnation: newIncarnation(),
+		MinAge: time.Duration(p.config.Batch.MinAge), MaxAge: time.Duration(p.config.Batch.MaxAge),
+	})
+	if err != nil {
+		return err
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(metrics, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	topics, err := p.topics(ctx)
+	if err != nil {
+		return err
+	}
+	group, err := kafka.NewGroup(p.kafka, kafka.GroupConfig{ID: p.config.Kafka.Group, Topics: topics, Log: p.log})
+	if err != nil {
+		return err
+	}
+	if len(topics) == 0 {
+		p.log.Warn("no topic matches the bindings yet: looking again every minute; `agentrisk migrate` makes those of the configured providers")
+	}
+	p.log.Info("pipeline starts", "pack", pack.Name, "digest", pack.Digest[:12], "rules", len(pack.Rules), "topics", topics, "deployment", deployment)
+
+	// The work outlives ctx by the time of a clean stop.
+	work, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	var joined atomic.Bool
+	g, work := errgroup.WithContext(work)
+	g.Go(func() error { return members(work, group, p.kafka, pipeline, &joined) })
+	g.Go(func() error { return p.watchTopics(work, group) })
+	g.Go(func() error {
+		return serveHTTP(work, p.config.HTTP, reg, health{ready: func() []string { return notReady(&joined, pipeline) }, lanes: func() any { return pipeline.Status() }}, p.log)
+	})
+	if p.config.Alerts.Webhook.URL != "" {
+		n, m, err := p.notifier()
+		if err != nil {
+			return err
+		}
+		reg.MustRegister(m)
+		g.Go(func() error { return n.Run(work) })
+	}
+	var drained sync.WaitGroup
+	drained.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-work.Done():
+			return
+		}
+		p.log.Info("stops: storing what is in hand")
+		bound, cancel := context.WithTimeout(work, drainTime)
+		defer cancel()
+		if err := pipeline.Drain(bound); err != nil {
+			p.log.Warn("stopped early", "err", err)
+		}
+		group.Close()
+		end()
+	})
+	err = g.Wait()
+	end()
+	drained.Wait()
+	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, kafka.ErrGroupClosed) {
+		return err
+	}
+	p.log.Info("stopped")
+	return nil
+}
+
+// members serves one generation after the other.
+func members(ctx context.Context, group *kafka.Group, client *kafka.Client, pipeline *ingest.Pipeline, joined *atomic.Bool) error {
+	for {
+		gen, err := group.Next(ctx)
+		if err != nil {
+			return err
+		}
+		joined.Store(true)
+		failed := make(chan error, 1)
+		gen.Go(func(ctx context.Context) { failed <- pipeline.Serve(ctx, kafka.NewMember(client, gen)) })
+		select {
+		case err := <-failed:
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// watchTopics looks the patterns up every minute: new topics make the group join anew.
+func (p *parts) watchTopics(ctx context.Context, group *kafka.Group) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Minute):
+		}
+		topics, err := p.topics(ctx)
+		if err != nil {
+			p.log.Warn("topics not looked up", "err", err)
+			continue
+		}
+		group.SetTopics(topics)
+	}
+}
+
+// notReady lists what keeps the process from its whole work.
+func notReady(joined *atomic.Bool, pipeline *ingest.Pipeline) (why []string) {
+	if !joined.Load() {
+		return []string{"the consumer group is not joined yet"}
+	}
+	for _, s := range pipeline.Status() {
+		if s.State == "parked" || s.State == "retrying" {
+			why = append(why, fmt.Sprintf("%s/%d is %s: %s", s.Topic, s.Partition, s.State, s.Detail))
+		}
+	}
+	return why
+}
+
+// adopt stores the pack, puts it in force on an empty database, and says when another one is.
+func (p *parts) adopt(ctx context.Context, pack *scoring.Pack, canonical []byte) error {
+	if err := p.db.PutPack(ctx, pack, canonical); err != nil {
+		return err
+	}
+	active, err := p.db.Active(ctx)
+	if err != nil {
+		return err
+	}
+	switch active {
+	case "":
+		return p.db.Activate(ctx, pack.Digest, "agentrisk run", "first start on an empty database")
+	case pack.Digest:
+		return nil
+	}
+	p.log.Warn("another pack was activated in this database: this process judges by its own, and rows say so", "active", active[:min(12, len(active))], "ours", pack.Digest[:12])
+	return nil
+}

@@ -1,0 +1,136 @@
+package clickhouse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/ch-go"
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"golang.org/x/time/rate"
+)
+
+// Config says where the database is.
+type Config struct {
+	Addresses      []string // host:port of the native protocol
+	Database       string
+	User, Password string
+	FingerprintKey [16]byte
+	// Retry is told of every insert that will be tried again; it may be nil.
+	Retry func(what string, err error)
+}
+
+// DB is a ClickHouse database. It is safe for concurrent use.
+type DB struct {
+	cfg        Config
+	conn       driver.Conn
+	native     chan *ch.Client // idle connections of the hot insert
+	limit      *rate.Limiter   // of verdict inserts: 20 a second and process
+	deployment string
+	ledger     *ledger
+}
+
+var databaseName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`)
+
+const (
+	dialTimeout   = 3 * time.Second
+	insertTimeout = 60 * time.Second
+	insertsPerSec = 20
+)
+
+// Open checks the configuration and that a server answers.
+func Open(ctx context.Context, cfg Config) (*DB, error) {
+	if !databaseName.MatchString(cfg.Database) {
+		return nil, fmt.Errorf("clickhouse: database %q: want letters, digits and underscores", cfg.Database)
+	}
+	conn, err := clickhouse.Open(&clickhouse.Options{
+		Addr:             cfg.Addresses,
+		Auth:             clickhouse.Auth{Database: "default", Username: cfg.User, Password: cfg.Password},
+		DialTimeout:      dialTimeout,
+		ReadTimeout:      insertTimeout,
+		MaxOpenConns:     16,
+		ConnOpenStrategy: clickhouse.ConnOpenInOrder,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("clickhouse: %w", err)
+	}
+	db := &DB{cfg: cfg, conn: conn, native: make(chan *ch.Client, 8), limit: rate.NewLimiter(insertsPerSec, 1)}
+	db.ledger = newLedger(db)
+	if err := conn.Ping(ctx); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("clickhouse at %s: %w; is it up, and are user and password right?", strings.Join(cfg.Addresses, ", "), err)
+	}
+	return db, nil
+}
+
+// Close ends the connections. Lines of the ledger that wait are given up.
+func (db *DB) Close() {
+	db.ledger.close()
+	for {
+		select {
+		case c := <-db.native:
+			_ = c.Close()
+			continue
+		default:
+		}
+		_ = db.conn.Close()
+		return
+	}
+}
+
+// Deployment is the id of the claim; empty before Claim.
+func (db *DB) Deployment() string { return db.deployment }
+
+func (db *DB) table(name string) string { return "`" + db.cfg.Database + "`." + name }
+
+func (db *DB) exec(ctx context.Context, sql string, args ...any) error {
+	return db.conn.Exec(ctx, sql, args...)
+}
+
+// pinned are the settings that an insert stands on (their defaults differ between versions).
+var pinned = clickhouse.Settings{"async_insert": 0, "insert_deduplicate": 1, "max_insert_threads": 1}
+
+// withToken is a context for an insert that the server drops when it has stored the same token.
+func withToken(ctx context.Context, token string) context.Context {
+	s := clickhouse.Settings{"insert_deduplication_token": token}
+	for k, v := range pinned {
+		s[k] = v
+	}
+	return clickhouse.Context(ctx, clickhouse.WithSettings(s))
+}
+
+// insert sends rows of few columns in one block under a token.
+func (db *DB) insert(ctx context.Context, table, columns, token string, rows [][]any) error {
+	ctx, cancel := context.WithTimeout(ctx, insertTimeout)
+	defer cancel()
+	b, err := db.conn.PrepareBatch(withToken(ctx, token), "INSERT INTO "+db.table(table)+" ("+columns+")")
+	if err != nil {
+		return fmt.Errorf("clickhouse: insert into %s: %w", table, err)
+	}
+	defer b.Close()
+	for _, r := range rows {
+		if err := b.Append(r...); err != nil {
+			return fmt.Errorf("clickhouse: insert into %s: %w", table, err)
+		}
+	}
+	if err := b.Send(); err != nil {
+		return fmt.Errorf("clickhouse: insert into %s: %w", table, err)
+	}
+	return nil
+}
+
+// code is the server's error code, 0 when the error is none of the server's.
+func code(err error) int {
+	var a *clickhouse.Exception
+	if errors.As(err, &a) {
+		return int(a.Code)
+	}
+	if e, ok := ch.AsException(err); ok {
+		return int(e.Code)
+	}
+	return 0
+}

@@ -1,0 +1,158 @@
+package clickhouse
+
+import (
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Writer is the version of what this program writes. A database whose min_writer is higher refuses it.
+const Writer = 1
+
+type migration struct {
+	name     string
+	sum      string
+	commands []string
+}
+
+// Migrations returns the statements of every migration for a database, in order.
+func loadMigrations(database string) ([]migration, error) {
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(files)
+	var list []migration
+	for _, f := range files {
+		b, err := migrations.ReadFile(f)
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(b)
+		m := migration{name: strings.TrimSuffix(strings.TrimPrefix(f, "migrations/"), ".sql"), sum: hex.EncodeToString(sum[:])}
+		for _, c := range strings.Split(string(b), ";\n") {
+			if c = strings.TrimSpace(strings.ReplaceAll(c, "{database}", "`"+database+"`")); c != "" {
+				m.commands = append(m.commands, c)
+			}
+		}
+		list = append(list, m)
+	}
+	return list, nil
+}
+
+func (db *DB) bootstrap() []string {
+	return []string{
+		"CREATE DATABASE IF NOT EXISTS `" + db.cfg.Database + "`",
+		"CREATE TABLE IF NOT EXISTS " + db.table("migrations") + ` (
+    name String COMMENT 'file',
+    sha256 String COMMENT 'of its text',
+    min_writer UInt32 COMMENT 'programs below this version must not write',
+    applied DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'when'
+) ENGINE = ReplacingMergeTree ORDER BY name COMMENT 'Migrations that were applied'`,
+	}
+}
+
+// Migrate brings the schema up to date and tells what it does. It may run twice and by two at once: every statement
+// changes nothing when it was done before. A migration whose text has changed since it was applied is refused.
+func (db *DB) Migrate(ctx context.Context, dryRun bool, say func(string)) error {
+	list, err := loadMigrations(db.cfg.Database)
+	if err != nil {
+		return err
+	}
+	if dryRun {
+		for _, c := range db.bootstrap() {
+			say(c + ";")
+		}
+		for _, m := range list {
+			say("-- " + m.name + "\n" + strings.Join(m.commands, ";\n\n") + ";")
+		}
+		return nil
+	}
+	for _, c := range db.bootstrap() {
+		if err := db.exec(ctx, c); err != nil {
+			return fmt.Errorf("clickhouse: migrate: %w", err)
+		}
+	}
+	applied, err := db.applied(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range list {
+		switch sum, ok := applied[m.name]; {
+		case ok && sum != m.sum:
+			return fmt.Errorf("clickhouse: migration %s was applied with another text (%.12s, now %.12s): restore the file, and put the change into a new migration", m.name, sum, m.sum)
+		case ok:
+			say("already applied: " + m.name)
+			continue
+		}
+		for _, c := range m.commands {
+			if err := db.exec(ctx, c); err != nil {
+				return fmt.Errorf("clickhouse: migration %s: %w", m.name, err)
+			}
+		}
+		if err := db.exec(ctx, "INSERT INTO "+db.table("migrations")+" (name, sha256, min_writer) VALUES (?, ?, ?)", m.name, m.sum, uint32(Writer)); err != nil {
+			return fmt.Errorf("clickhouse: migration %s: %w", m.name, err)
+		}
+		say("applied: " + m.name)
+	}
+	return nil
+}
+
+func (db *DB) applied(ctx context.Context) (map[string]string, error) {
+	rows, err := db.conn.Query(ctx, "SELECT name, sha256 FROM "+db.table("migrations")+" FINAL")
+	if err != nil {
+		return nil, fmt.Errorf("clickhouse: read migrations: %w", err)
+	}
+	defer rows.Close()
+	out := map[string]string{}
+	for rows.Next() {
+		var name, sum string
+		if err := rows.Scan(&name, &sum); err != nil {
+			return nil, err
+		}
+		out[name] = sum
+	}
+	return out, rows.Err()
+}
+
+// codes of the server for what a missing migration looks like.
+const (
+	codeUnknownDatabase = 81
+	codeUnknownTable    = 60
+)
+
+// Check refuses a database that lacks migrations or wants a newer program.
+func (db *DB) Check(ctx context.Context) error {
+	list, err := loadMigrations(db.cfg.Database)
+	if err != nil {
+		return err
+	}
+	applied, err := db.applied(ctx)
+	if c := code(err); c == codeUnknownDatabase || c == codeUnknownTable {
+		applied, err = nil, nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, m := range list {
+		if applied[m.name] == "" {
+			return fmt.Errorf("clickhouse: database %s lacks migration %s: run `agentrisk migrate` first", db.cfg.Database, m.name)
+		}
+	}
+	var least uint32
+	if err := db.conn.QueryRow(ctx, "SELECT max(min_writer) FROM "+db.table("migrations")).Scan(&least); err != nil {
+		return fmt.Errorf("clickhouse: read migrations: %w", err)
+	}
+	if least > Writer {
+		return fmt.Errorf("clickhouse: database %s wants writers of version %d or later, this program is %d: run a newer agentrisk", db.cfg.Database, least, Writer)
+	}
+	return nil
+}

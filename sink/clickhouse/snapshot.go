@@ -1,0 +1,116 @@
+package clickhouse
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Snapshot identifies a lane's saved state.
+type Snapshot struct {
+	Topic            string
+	Partition, Epoch int32
+	Offset           int64
+	StateFrom        int64
+	Pack, Engine     string
+}
+
+const snapshotColumns = "topic, partition, epoch, offset, id, chunk, data, state_from, pack, engine"
+
+// SaveSnapshot stores the chunks that save produces and then a manifest with their hashes: a snapshot without its
+// manifest does not exist. Of older ones the newest is kept.
+func (db *DB) SaveSnapshot(ctx context.Context, s Snapshot, save func(func([]byte) error) error) error {
+	var random [8]byte
+	_, _ = rand.Read(random[:])
+	id := hex.EncodeToString(random[:])
+	var manifest []byte
+	row := func(n int32, data []byte) []any {
+		return []any{s.Topic, s.Partition, s.Epoch, s.Offset, id, n, string(data), s.StateFrom, s.Pack, s.Engine}
+	}
+	n := int32(0)
+	err := save(func(chunk []byte) error {
+		sum := sha256.Sum256(chunk)
+		manifest = append(manifest, sum[:]...)
+		n++
+		return db.insert(ctx, "snapshots", snapshotColumns, fmt.Sprintf("%s|%d", id, n), [][]any{row(n-1, chunk)})
+	})
+	if err == nil {
+		err = db.insert(ctx, "snapshots", snapshotColumns, id+"|manifest", [][]any{row(-1, manifest)})
+	}
+	if err != nil {
+		return fmt.Errorf("clickhouse: snapshot of %s/%d at %d: %w", s.Topic, s.Partition, s.Offset, err)
+	}
+	return db.dropOldSnapshots(ctx, s)
+}
+
+// dropOldSnapshots keeps the newest two of a lane, and what is younger than an hour: somebody may be writing it.
+func (db *DB) dropOldSnapshots(ctx context.Context, s Snapshot) error {
+	t := db.table("snapshots")
+	const lane = "topic = ? AND partition = ? AND epoch = ?"
+	err := db.exec(ctx, "DELETE FROM "+t+" WHERE "+lane+" AND written < now() - INTERVAL 1 HOUR AND id NOT IN (SELECT id FROM "+t+" WHERE "+lane+
+		" AND chunk = -1 ORDER BY offset DESC, written DESC LIMIT 2)", s.Topic, s.Partition, s.Epoch, s.Topic, s.Partition, s.Epoch)
+	if err != nil {
+		return fmt.Errorf("clickhouse: drop old snapshots of %s/%d: %w", s.Topic, s.Partition, err)
+	}
+	return nil
+}
+
+// LoadSnapshot gives load the newest whole snapshot that was cut at or before notAfter; it falls back to an older one
+// when a chunk is missing or damaged, or load refuses it. found is false when there is none to be had.
+func (db *DB) LoadSnapshot(ctx context.Context, topic string, partition, epoch int32, notAfter int64, load func(Snapshot, func() ([]byte, error)) error) (found bool, err error) {
+	t := db.table("snapshots")
+	rows, err := db.conn.Query(ctx, "SELECT id, offset, data, state_from, pack, engine FROM "+t+
+		" WHERE topic = ? AND partition = ? AND epoch = ? AND chunk = -1 AND offset <= ? ORDER BY offset DESC, written DESC", topic, partition, epoch, notAfter)
+	if err != nil {
+		return false, fmt.Errorf("clickhouse: snapshots of %s/%d: %w", topic, partition, err)
+	}
+	type candidate struct {
+		Snapshot
+		id, manifest string
+	}
+	var list []candidate
+	for rows.Next() {
+		c := candidate{Snapshot: Snapshot{Topic: topic, Partition: partition, Epoch: epoch}}
+		if err := rows.Scan(&c.id, &c.Offset, &c.manifest, &c.StateFrom, &c.Pack, &c.Engine); err != nil {
+			rows.Close()
+			return false, err
+		}
+		list = append(list, c)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return false, fmt.Errorf("clickhouse: snapshots of %s/%d: %w", topic, partition, err)
+	}
+	var refused error
+	for _, c := range list {
+		n := 0
+		err := load(c.Snapshot, func() ([]byte, error) {
+			if n*sha256.Size >= len(c.manifest) {
+				return nil, io.EOF
+			}
+			var data string
+			if err := db.conn.QueryRow(ctx, "SELECT data FROM "+t+" WHERE topic = ? AND partition = ? AND epoch = ? AND offset = ? AND id = ? AND chunk = ?",
+				topic, partition, epoch, c.Offset, c.id, int32(n)).Scan(&data); err != nil {
+				return nil, fmt.Errorf("clickhouse: chunk %d of snapshot %s: %w", n, c.id, err)
+			}
+			sum := sha256.Sum256([]byte(data))
+			if !bytes.Equal(sum[:], []byte(c.manifest[n*sha256.Size:min(len(c.manifest), (n+1)*sha256.Size)])) {
+				return nil, fmt.Errorf("clickhouse: chunk %d of snapshot %s is not the one that was written", n, c.id)
+			}
+			n++
+			return []byte(data), nil
+		})
+		if err == nil {
+			return true, nil
+		}
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		refused = err
+	}
+	return false, refused
+}
