@@ -1,21 +1,64 @@
 # agentrisk: `make help` says what there is.
 SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
 GO ?= go
 DIR ?= .cache/stack
-export CGO_ENABLED = 0
+DATA ?=
+FUZZTIME ?= 20s
+export CGO_ENABLED ?= 0
 COMMIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@2026.1
 
 .PHONY: help
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
+.PHONY: tools
+tools:
+	@command -v $(GO) >/dev/null || { echo "Go is missing: see https://go.dev/dl, version 1.26 or later; nothing here works without it" >&2; exit 1; }
+
 .PHONY: build
-build: ## bin/agentrisk
+build: tools ## bin/agentrisk
 	@$(GO) build -trimpath -ldflags "-X main.commit=$(COMMIT)" -o bin/agentrisk ./cmd/agentrisk
 
 .PHONY: devstack
-devstack: ## bin/devstack: Kafka and ClickHouse for this machine
+devstack: tools ## bin/devstack: Kafka and ClickHouse for this machine
 	@$(GO) build -C cmd/devstack -trimpath -o ../../bin/devstack .
+
+.PHONY: demo
+demo: build devstack ## the whole system at work, in a minute (KEEP=1 leaves it up, SAMPLE=file streams recorded events)
+	@exec bin/devstack demo bin/agentrisk
+
+.PHONY: test
+test: tools ## every test, with real servers
+	@$(GO) test ./...
+	@$(GO) test -C cmd/devstack ./...
+
+.PHONY: race
+race: tools ## the race detector on what is concurrent
+	@CGO_ENABLED=1 $(GO) test -race -short ./ingest ./ingest/kafka ./sink/... ./cmd/agentrisk
+
+.PHONY: lint
+lint: tools ## gofmt, go vet, staticcheck
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not gofmt'ed: $$out"; exit 1; }
+	@$(GO) vet ./...
+	@$(GO) vet -C cmd/devstack ./...
+	@$(GO) run $(STATICCHECK) ./...
+
+.PHONY: bench
+bench: build devstack ## a table per stage and end to end (DATA=dir adds the recorded feed)
+	@$(GO) test -run '^$$' -bench . -benchmem ./scoring ./rules ./ingest ./ingest/kafka ./sink/clickhouse
+	@DATA=$(DATA) deploy/bench.sh
+
+.PHONY: fuzz
+fuzz: tools ## every fuzz target for FUZZTIME each
+	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+		echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$p; done; done
+
+.PHONY: spine
+spine: build devstack ## recorded events from DATA=dir through two processes, killed ten times: every one exactly once
+	@[ -n "$(DATA)" ] || { echo "want DATA=dir with *.events.ndjson.gz" >&2; exit 1; }
+	@deploy/spine.sh "$(DATA)"
 
 .PHONY: up
 up: devstack ## start Kafka and ClickHouse in DIR

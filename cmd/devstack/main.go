@@ -66,6 +66,8 @@ func run(ctx context.Context, args []string) error {
 		return ctl(ctx, rest)
 	case "fetch":
 		return fetch(ctx, rest)
+	case "demo":
+		return demo(ctx, rest)
 	case "serve-kfake":
 		return serveKfake(rest)
 	case "serve-clickhouse":
