@@ -24,8 +24,8 @@ func TestImports(t *testing.T) {
 		{"ingest/fleet/...", []string{"scoring", "ingest/fleet"}, nil},
 		{"sink", []string{"scoring", "sink"}, nil},
 		{"sink/clickhouse/...", []string{"scoring", "sink", "sink/clickhouse"}, nil},
-		{"sink/alert/...", []string{"scoring", "sink", "sink/alert"}, nil},
-		{"sink/deadletter/...", []string{"scoring", "sink", "sink/deadletter"}, nil},
+		{"sink/alert/...", []string{"scoring", "sink", "sink/topic", "sink/alert"}, nil},
+		{"sink/deadletter/...", []string{"scoring", "sink", "sink/topic", "sink/deadletter"}, nil},
 	} {
 		t.Run(tt.packages, func(t *testing.T) {
 			out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", module+tt.packages).CombinedOutput()
