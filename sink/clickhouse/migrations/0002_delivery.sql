@@ -4,8 +4,8 @@ CREATE TABLE IF NOT EXISTS {database}.batches
     `topic` LowCardinality(String) COMMENT 'lane: topic',
     `partition` Int32 COMMENT 'lane: partition',
     `epoch` Int32 COMMENT 'epoch of the binding',
-    `from_offset` Int64 CODEC(DoubleDelta, ZSTD(1)) COMMENT 'first offset of the range',
-    `to_offset` Int64 CODEC(DoubleDelta, ZSTD(1)) COMMENT 'offset after the last: everything below is done',
+    `from_offset` Int64 COMMENT 'first offset of the range' CODEC(DoubleDelta, ZSTD(1)),
+    `to_offset` Int64 COMMENT 'offset after the last: everything below is done' CODEC(DoubleDelta, ZSTD(1)),
     `status` LowCardinality(String) COMMENT 'done; mixed: some rows stood already; lost: the log no longer held it; idle: nothing new',
     `rows` UInt64 COMMENT 'rows in verdicts',
     `dead_letters` UInt64 COMMENT 'records and items that became dead letters',
@@ -18,8 +18,8 @@ CREATE TABLE IF NOT EXISTS {database}.batches
     `last_offset` Int64 COMMENT 'of the record before to_offset, -1 for none',
     `last_hash` UInt64 COMMENT 'of its key and value: tells this log from another',
     `last_known` Bool COMMENT 'false: there was no record to remember',
-    `first_time` DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'Kafka time of the first record',
-    `last_time` DateTime64(3, 'UTC') CODEC(Delta(8), ZSTD(1)) COMMENT 'Kafka time of the last record',
+    `first_time` DateTime64(3, 'UTC') COMMENT 'Kafka time of the first record' CODEC(Delta(8), ZSTD(1)),
+    `last_time` DateTime64(3, 'UTC') COMMENT 'Kafka time of the last record' CODEC(Delta(8), ZSTD(1)),
     `state_from` Int64 COMMENT 'offset of the last cold start of the lane',
     `pack` LowCardinality(String) COMMENT 'digest of the pack',
     `engine` LowCardinality(String) COMMENT 'version of the engine',
@@ -37,15 +37,15 @@ CREATE TABLE IF NOT EXISTS {database}.dead_letters
 (
     `topic` LowCardinality(String) COMMENT 'origin: topic',
     `partition` Int32 COMMENT 'origin: partition',
-    `offset` Int64 CODEC(DoubleDelta, ZSTD(1)) COMMENT 'origin: offset',
+    `offset` Int64 COMMENT 'origin: offset' CODEC(DoubleDelta, ZSTD(1)),
     `item` Int32 COMMENT 'origin: item within the record',
     `epoch` Int32 COMMENT 'epoch of the binding',
     `kafka_time` DateTime64(3, 'UTC') COMMENT 'append time of the record',
     `provider` LowCardinality(String) COMMENT 'that of the binding',
     `reason` LowCardinality(String) COMMENT 'why it is no event; a bounded set',
-    `detail` String CODEC(ZSTD(1)) COMMENT 'which field, which limit, where',
+    `detail` String COMMENT 'which field, which limit, where' CODEC(ZSTD(1)),
     `size` UInt64 COMMENT 'bytes of the whole record',
-    `sha256` String CODEC(ZSTD(1)) COMMENT 'of the whole record, hexadecimal'
+    `sha256` String COMMENT 'of the whole record, hexadecimal' CODEC(ZSTD(1))
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(kafka_time)
@@ -63,7 +63,7 @@ CREATE TABLE IF NOT EXISTS {database}.snapshots
     `offset` Int64 COMMENT 'everything below is in the state, nothing else',
     `id` String COMMENT 'random: two writers never mix',
     `chunk` Int32 COMMENT 'number of the chunk, -1 for the manifest',
-    `data` String CODEC(ZSTD(1)) COMMENT 'a chunk; of the manifest, the SHA-256 of every chunk in order',
+    `data` String COMMENT 'a chunk; of the manifest, the SHA-256 of every chunk in order' CODEC(ZSTD(1)),
     `state_from` Int64 COMMENT 'offset of the last cold start of the lane',
     `pack` LowCardinality(String) COMMENT 'digest of the pack',
     `engine` LowCardinality(String) COMMENT 'version of the engine',

@@ -3,7 +3,7 @@ CREATE TABLE IF NOT EXISTS {database}.packs
     `digest` String COMMENT 'SHA-256 over everything that shapes a verdict',
     `name` LowCardinality(String) COMMENT 'name of the pack',
     `version` LowCardinality(String) COMMENT 'its version',
-    `canonical` String CODEC(ZSTD(3)) COMMENT 'what the digest is made of',
+    `canonical` String COMMENT 'what the digest is made of' CODEC(ZSTD(3)),
     `written` DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'first seen'
 )
 ENGINE = ReplacingMergeTree
