@@ -9,6 +9,8 @@ import (
 	"math/rand/v2"
 	"sort"
 	"sync"
+	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/agentrisk/agentrisk/scoring"
@@ -337,4 +339,50 @@ func faults(r *rand.Rand, n int) func(string) error {
 		}
 		return nil
 	}
+}
+
+// reconcileWith runs a quiet pipeline, damages what it stored, and wants reconcile to find that and nothing else.
+func reconcileWith(t *testing.T, want string, damage func(*memoryStore)) {
+	t.Helper()
+	log := testLog(rand.New(rand.NewPCG(4, 1)), 1, 600)
+	var store *memoryStore
+	synctest.Test(t, func(t *testing.T) { store, _ = runAll(t, log, 4, 0) })
+	damage(store)
+	r, err := Reconcile(t.Context(), log, memoryAudit{store}, "agent.events.a", 0, 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]bool{}
+	for _, f := range r.Findings {
+		kinds[f.Kind] = true
+	}
+	delete(kinds, FindCount) // follows from a missing or doubled row
+	if want == "" && !r.OK() || want != "" && (len(kinds) != 1 || !kinds[want]) {
+		t.Errorf("findings %+v, want %q", r.Findings, want)
+	}
+	if r.Records == 0 || r.Gaps == 0 || r.Control == 0 || r.Aborted == 0 {
+		t.Errorf("%+v: the log holds all kinds", r)
+	}
+}
+
+// memoryAudit reads what a memoryStore holds.
+type memoryAudit struct{ s *memoryStore }
+
+func (a memoryAudit) LedgerLines(_ context.Context, _ string, p, epoch int32) ([]scoring.Line, error) {
+	return a.s.sorted(p, epoch), nil
+}
+
+func (a memoryAudit) Stored(_ context.Context, r scoring.Range, yield func(StoredOffset)) error {
+	for o := r.From; o < r.To; o++ {
+		origin := scoring.Origin{Topic: r.Topic, Partition: r.Partition, Offset: o}
+		s := StoredOffset{Offset: o, Rows: uint64(len(a.s.rows[origin]))}
+		s.Distinct = min(s.Rows, 1)
+		if _, dead := a.s.letters[origin]; dead {
+			s.DeadLetters = 1
+		}
+		if s.Rows+s.DeadLetters > 0 {
+			yield(s)
+		}
+	}
+	return nil
 }

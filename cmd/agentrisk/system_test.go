@@ -107,7 +107,8 @@ func (s *system) run() *process {
 		_ = p.cmd.Process.Kill()
 		<-p.done
 		if s.t.Failed() {
-			s.t.Logf("log of the pipeline:\n%s", p.text())
+			text := p.text()
+			s.t.Logf("log of the pipeline:\n%s", text[max(0, len(text)-6000):])
 		}
 	})
 	return p
@@ -115,7 +116,7 @@ func (s *system) run() *process {
 
 func (p *process) text() string {
 	b, _ := os.ReadFile(p.log.Name())
-	return string(b[max(0, len(b)-6000):])
+	return string(b)
 }
 
 func (p *process) kill() {
