@@ -149,7 +149,7 @@ func (db *DB) Store(ctx context.Context, req Request) (already uint64, err error
 			return 0, err
 		}
 	}
-	for range maxRounds {
+	for round := range maxRounds {
 		stored, err := db.present(ctx, req)
 		if err != nil {
 			return 0, err
@@ -172,7 +172,9 @@ func (db *DB) Store(ctx context.Context, req Request) (already uint64, err error
 			return 0, nil // rows beyond retention vanish as they land: the ledger decides
 		}
 		before := whole - uint64(missing.Rows())
-		out, err := db.insist(ctx, req, missing, token+"|"+missing.setHash())
+		// The round is part of the token: one whose rows were dropped before would be dropped for ever. What an
+		// earlier round sent has been answered or killed by now.
+		out, err := db.insist(ctx, req, missing, fmt.Sprintf("%s|%s|%d", token, missing.setHash(), round))
 		if err != nil {
 			return before, err
 		}
