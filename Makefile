@@ -7,7 +7,7 @@ DATA ?=
 FUZZTIME ?= 20s
 export CGO_ENABLED ?= 0
 COMMIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@2026.1
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: help
 help: ## say what there is

@@ -35,7 +35,6 @@ type Engine struct {
 	agents         map[uint64]*agent
 	newest, oldest *agent
 	bytes          int64
-	sessions       int
 	evictions      uint64
 	evicted        map[uint64]int64 // tenant: state time of its last eviction
 	evictedAt      int64            // of the tenants that are not remembered one by one

@@ -42,7 +42,6 @@ type testEvaluator struct {
 	e      *Event
 	values []int64
 	seen   func(*Event, int, int64)
-	fail   bool
 }
 
 func (v *testEvaluator) Bind(e *Event) { v.e = e }

@@ -84,16 +84,6 @@ func (p *parts) topics(ctx context.Context) ([]string, error) {
 	return slices.Compact(list), nil
 }
 
-// binding is the binding of a topic, nil when none matches.
-func (p *parts) binding(topic string) *ingest.Binding {
-	for i := range p.config.Bindings {
-		if p.config.Bindings[i].Match(topic) {
-			return &p.config.Bindings[i]
-		}
-	}
-	return nil
-}
-
 // newIncarnation names this start of the process.
 func newIncarnation() string {
 	var b [8]byte

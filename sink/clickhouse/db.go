@@ -20,6 +20,9 @@ type Config struct {
 	Database       string
 	User, Password string
 	FingerprintKey [16]byte
+	// Cluster makes tables Replicated and statements ON CLUSTER; empty for a single server. Servers then need the
+	// macros {shard} and {replica}. This build has not been run against replicas.
+	Cluster string
 	// Retry is told of every insert that will be tried again; it may be nil.
 	Retry func(what string, err error)
 }
@@ -28,8 +31,10 @@ type Config struct {
 type DB struct {
 	cfg        Config
 	conn       driver.Conn
-	native     chan *ch.Client // idle connections of the hot insert
-	limit      *rate.Limiter   // of verdict inserts: 20 a second and process
+	native     native        // connections of the hot insert
+	limit      *rate.Limiter // of verdict inserts: 20 a second and process
+	deadline   time.Duration // of one insert or comparison
+	backoff    time.Duration // first wait before something is tried again
 	deployment string
 	ledger     *ledger
 }
@@ -40,12 +45,16 @@ const (
 	dialTimeout   = 3 * time.Second
 	insertTimeout = 60 * time.Second
 	insertsPerSec = 20
+	firstBackoff  = 200 * time.Millisecond
 )
 
 // Open checks the configuration and that a server answers.
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if !databaseName.MatchString(cfg.Database) {
 		return nil, fmt.Errorf("clickhouse: database %q: want letters, digits and underscores", cfg.Database)
+	}
+	if len(cfg.Addresses) == 0 {
+		return nil, errors.New("clickhouse: no address: name host:port of the native protocol, often port 9000")
 	}
 	conn, err := clickhouse.Open(&clickhouse.Options{
 		Addr:             cfg.Addresses,
@@ -58,7 +67,8 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse: %w", err)
 	}
-	db := &DB{cfg: cfg, conn: conn, native: make(chan *ch.Client, 8), limit: rate.NewLimiter(insertsPerSec, 1)}
+	db := &DB{cfg: cfg, conn: conn, limit: rate.NewLimiter(insertsPerSec, 1), deadline: insertTimeout, backoff: firstBackoff}
+	db.native.cfg = &db.cfg
 	db.ledger = newLedger(db)
 	if err := conn.Ping(ctx); err != nil {
 		db.Close()
@@ -70,16 +80,8 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 // Close ends the connections. Lines of the ledger that wait are given up.
 func (db *DB) Close() {
 	db.ledger.close()
-	for {
-		select {
-		case c := <-db.native:
-			_ = c.Close()
-			continue
-		default:
-		}
-		_ = db.conn.Close()
-		return
-	}
+	db.native.close()
+	_ = db.conn.Close()
 }
 
 // Deployment is the id of the claim; empty before Claim.
