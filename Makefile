@@ -36,7 +36,7 @@ test: tools ## every test, with real servers
 
 .PHONY: race
 race: tools ## the race detector on what is concurrent
-	@CGO_ENABLED=1 $(GO) test -race -short ./ingest ./ingest/kafka ./sink/... ./cmd/agentrisk
+	@CGO_ENABLED=1 $(GO) test -race ./ingest ./ingest/file ./sink/... ./scoring ./rules
 
 .PHONY: lint
 lint: tools ## gofmt, go vet, staticcheck

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -53,7 +54,7 @@ func (c *compiler) compile(src string, params map[string]any, number bool) (*exp
 	}
 	// The first compilation is for its errors: it sees the text as it was written.
 	if _, err := expr.Compile(src, c.options(c.env.withParams(params), kind)...); err != nil {
-		return nil, c.explain(err)
+		return nil, c.explain(src, err)
 	}
 	tree, err := parser.Parse(src)
 	if err != nil {
@@ -76,38 +77,39 @@ func (c *compiler) compile(src string, params map[string]any, number bool) (*exp
 	return x, nil
 }
 
-// explain adds what was probably meant to the checker's word.
-func (c *compiler) explain(err error) error {
-	text := err.Error()
-	for _, mark := range []string{"unknown name ", "has no field "} {
-		_, rest, ok := strings.Cut(text, mark)
-		if !ok {
-			continue
-		}
-		name := strings.FieldsFunc(rest, func(r rune) bool { return r == ' ' || r == '(' || r == '\n' })[0]
-		if near := c.env.nearest(name); near != "" {
-			return fmt.Errorf("%s\ndid you mean %s?", text, near)
-		}
+var (
+	structType = regexp.MustCompile(`type struct \{.*\} has no field (\w+)`)
+	unknown    = regexp.MustCompile(`unknown (?:name|field) (\w+)`)
+)
+
+// explain says in the words of packs what the checker says in those of Go, and what was probably meant.
+func (c *compiler) explain(src string, err error) error {
+	text := structType.ReplaceAllString(err.Error(), "unknown field $1")
+	m := unknown.FindStringSubmatch(text)
+	if m == nil {
+		return errors.New(text)
 	}
-	return err
+	name := m[1]
+	if dotted := regexp.MustCompile(`\w+\.` + regexp.QuoteMeta(name) + `\b`).FindString(src); dotted != "" {
+		name = dotted
+	}
+	if near := c.env.nearest(name); near != "" {
+		text += "\ndid you mean " + near + "?"
+	}
+	return errors.New(text)
 }
 
-// nearest finds the name that differs least in its last part.
+// nearest finds the name that differs least, as a whole or in its last part.
 func (e *environment) nearest(name string) string {
 	best, least := "", 4
-	consider := func(full string) {
-		last := full[strings.LastIndexByte(full, '.')+1:]
-		for _, part := range []string{last, full} {
-			if d := distance(name, part); d < least {
-				best, least = full, d
-			}
+	for _, full := range append(sortedKeys(e.fields), sortedKeys(e.feature)...) {
+		d := distance(name, full)
+		if !strings.Contains(name, ".") {
+			d = min(d, distance(name, full[strings.LastIndexByte(full, '.')+1:])+1)
 		}
-	}
-	for _, full := range sortedKeys(e.fields) {
-		consider(full)
-	}
-	for _, full := range sortedKeys(e.feature) {
-		consider(full)
+		if d < least {
+			best, least = full, d
+		}
 	}
 	return best
 }
