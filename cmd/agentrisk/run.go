@@ -41,7 +41,11 @@ too; ` + "`agentrisk notify`" + ` does only that. SIGTERM stores what is in hand
 			return err
 		}
 		defer p.close()
-		return p.run(cmd.Context())
+		err = p.run(cmd.Context())
+		if cmd.Context().Err() != nil && errors.Is(err, context.Canceled) {
+			return nil // asked to stop before it had begun
+		}
+		return err
 	}
 	return cmd
 }
