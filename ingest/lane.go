@@ -297,7 +297,7 @@ func (l *lane) openBatch(ctx context.Context, whole bool) error {
 		Engine:      scoring.EngineVersion,
 		Incarnation: l.p.Incarnation,
 	}
-	b.block.Begin(&b.line)
+	b.block.Begin(&b.line, l.binding.Excerpt)
 	l.open = b
 	return nil
 }

@@ -147,9 +147,9 @@ func (b *memoryBlock) Append(e *scoring.Event, v *scoring.Verdict) {
 		b.alerts[e.Origin] = scoring.NewAlert("d", 0, b.pack, e, v)
 	}
 }
-func (b *memoryBlock) Begin(*scoring.Line) {}
-func (b *memoryBlock) Rows() int           { return len(b.rows) }
-func (b *memoryBlock) Bytes() int          { return 100 * len(b.rows) }
+func (b *memoryBlock) Begin(*scoring.Line, int) {}
+func (b *memoryBlock) Rows() int                { return len(b.rows) }
+func (b *memoryBlock) Bytes() int               { return 100 * len(b.rows) }
 func (b *memoryBlock) Reset() {
 	b.origins, b.rows, b.alerts = nil, nil, map[scoring.Origin]scoring.Alert{}
 }

@@ -9,8 +9,9 @@ import (
 
 // Block collects the rows of one batch, column by column. It copies what it keeps.
 type Block interface {
-	// Begin tells what all rows have in common: the epoch and the last cold start of their lane.
-	Begin(line *scoring.Line)
+	// Begin tells what all rows have in common: the epoch and the last cold start of their lane, and how many
+	// bytes of content the binding allows to be kept.
+	Begin(line *scoring.Line, excerpt int)
 	Append(e *scoring.Event, v *scoring.Verdict)
 	Rows() int
 	Bytes() int   // memory of the columns

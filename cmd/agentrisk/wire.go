@@ -106,8 +106,8 @@ var (
 // block gives rows the epoch and cold start of their lane.
 type block struct{ *clickhouse.Block }
 
-func (b block) Begin(line *scoring.Line) {
-	b.Epoch, b.StateFrom = line.Epoch, line.StateFrom
+func (b block) Begin(line *scoring.Line, excerpt int) {
+	b.Epoch, b.StateFrom, b.Excerpt = line.Epoch, line.StateFrom, excerpt
 }
 
 func (s store) NewBlock(p *scoring.Pack) ingest.Block { return block{clickhouse.NewBlock(p, s.key)} }

@@ -67,13 +67,18 @@ func (d *show) play(ctx context.Context) (err error) {
 		return err
 	}
 	say("3. The pipeline: agentrisk run")
-	if err := d.start(); err != nil {
-		return err
+	sample := os.Getenv("SAMPLE")
+	if sample == "" {
+		if err := d.start(); err != nil {
+			return err
+		}
+	} else {
+		fmt.Println("   starts once the recorded events have made the topics of their providers")
 	}
 	say("4. Events: agentrisk simulate")
 	began := time.Now()
 	simulate := []string{"simulate", "--config", d.config(), "--to", "kafka"}
-	if sample := os.Getenv("SAMPLE"); sample != "" {
+	if sample != "" {
 		simulate = append(simulate, "--file", sample)
 	} else {
 		events := os.Getenv("EVENTS")
@@ -84,6 +89,11 @@ func (d *show) play(ctx context.Context) (err error) {
 	}
 	if err := d.do(ctx, simulate...); err != nil {
 		return err
+	}
+	if sample != "" {
+		if err := d.start(); err != nil {
+			return err
+		}
 	}
 	rows, err := d.settled(ctx)
 	if err != nil {

@@ -1,6 +1,8 @@
 package alert_test
 
 import (
+	"github.com/agentrisk/agentrisk/deploy/stacktest"
+
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -35,7 +37,7 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(stacktest.Main(m))
 }
 
 func child(args []string) error {

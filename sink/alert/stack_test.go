@@ -1,10 +1,13 @@
 package alert_test
 
 import (
-	"os"
 	"testing"
+
+	"github.com/agentrisk/agentrisk/deploy/stacktest"
 )
 
+// brokers are those of the real Kafka that this process shares.
 func brokers(t *testing.T) []string {
-	return []string{os.Getenv("AGENTRISK_TEST_KAFKA")}
+	t.Helper()
+	return stacktest.Start(t).Brokers
 }

@@ -36,6 +36,7 @@ type Block struct {
 	fields                            [len(scoring.Fields)]column
 	lengths                           [3]*u32Col
 	prints                            [3]*u64Col
+	excerpt                           *textCol
 
 	texts  [4][]string
 	shares []int32
@@ -45,6 +46,8 @@ type Block struct {
 	// Epoch and StateFrom of the lane stand on every row.
 	Epoch     int32
 	StateFrom int64
+	// Excerpt is how many bytes of content the binding allows rows to keep.
+	Excerpt int
 }
 
 // contents are the fields that are not stored: rows keep their length and a keyed fingerprint.
@@ -85,6 +88,7 @@ func NewBlock(pack *scoring.Pack, key [16]byte) *Block {
 		}
 		b.fields[id] = addTo(b, f.Column, c)
 	}
+	b.excerpt = addTo(b, "excerpt", newText())
 	for i, c := range contents {
 		b.lengths[i] = addTo(b, c.name+"_length", newU32())
 		b.prints[i] = addTo(b, c.name+"_fingerprint", newU64())
@@ -210,6 +214,11 @@ func (b *Block) event(n int, e *scoring.Event) {
 			b.bytes += 12
 		}
 	}
+	if s := e.Str(scoring.FieldContent); s != "" && b.Excerpt > 0 {
+		s = cut(s, b.Excerpt)
+		b.excerpt.set(n, s)
+		b.bytes += 20 + len(s)
+	}
 	if len(e.Attributes) > 0 {
 		b.kv = b.kv[:0]
 		for _, a := range e.Attributes {
@@ -218,6 +227,17 @@ func (b *Block) event(n int, e *scoring.Event) {
 		}
 		b.attributes.set(n, b.kv)
 	}
+}
+
+// cut shortens a text to n bytes at most, on the border of a character.
+func cut(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xc0 == 0x80 {
+		n--
+	}
+	return s[:n]
 }
 
 // Rows is the number of rows.

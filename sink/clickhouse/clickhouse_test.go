@@ -149,7 +149,7 @@ func TestRowRoundTrip(t *testing.T) {
 	s := stacktest.Start(t)
 	db := open(t, s)
 	b := NewBlock(testPack, [16]byte{1})
-	b.Epoch, b.StateFrom = 3, 5
+	b.Epoch, b.StateFrom, b.Excerpt = 3, 5, 4
 	for o := range int64(3) {
 		var e scoring.Event
 		e.Origin, e.KafkaTime, e.Time = scoring.Origin{Topic: "t", Partition: 2, Offset: o, Item: int32(o)}, today.UnixMilli(), today.UnixMilli()-1
@@ -185,8 +185,8 @@ func TestRowRoundTrip(t *testing.T) {
 			t.Errorf("%s: %s, want %s", f.Column, got, want)
 		}
 	}
-	got := s.Query(t, "SELECT score, level, session_score, agent_score, hits.rule, hits.contribution, hits.why, flags, lacks, failed, alert, topic, partition, offset, item, epoch, state_from, attributes, content_length, content_fingerprint != 0, pack, engine FROM "+db.table("verdicts")+" WHERE offset = 1")
-	want := "87.125\tcritical\t90\t0.001\t['AR-A-001','AR-B-001']\t[87.125,0]\t['because','also']\t['late','cold']\t['AR-B-001']\t['AR-A-001']\trose\tt\t2\t1\t1\t3\t5\t{'k':'v'}\t9\t1\td1\t" + scoring.EngineVersion
+	got := s.Query(t, "SELECT score, level, session_score, agent_score, hits.rule, hits.contribution, hits.why, flags, lacks, failed, alert, topic, partition, offset, item, epoch, state_from, attributes, content_length, excerpt, content_fingerprint != 0, pack, engine FROM "+db.table("verdicts")+" WHERE offset = 1")
+	want := "87.125\tcritical\t90\t0.001\t['AR-A-001','AR-B-001']\t[87.125,0]\t['because','also']\t['late','cold']\t['AR-B-001']\t['AR-A-001']\trose\tt\t2\t1\t1\t3\t5\t{'k':'v'}\t9\tv co\t1\td1\t" + scoring.EngineVersion
 	if got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
