@@ -1,53 +1,36 @@
 package ingest
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"strings"
-	"time"
-	"unicode/utf8"
 
 	"github.com/agentrisk/agentrisk/scoring"
 )
 
 // jsonDecoder reads one JSON object a record into an event, in one pass and without garbage. Names are those of
-// [scoring.Fields], dotted ("tool.name") or nested ({"tool": {"name": ...}}), and their aliases at the top. What the
-// table does not know becomes an attribute: nested objects are flattened, arrays kept as JSON text.
+// [scoring.Fields], dotted ("tool.name") or nested ({"tool": {"name": ...}}), and their aliases at the top. null is
+// absent. What the table does not know becomes an attribute under its dotted name: nested objects are flattened,
+// arrays, numbers and words kept as JSON text.
 //
-// It is stricter than encoding/json: names are matched to the letter, and a field that is said twice, by whatever
-// spelling, rejects the event. It is laxer in one thing: bytes that are no UTF-8 become U+FFFD and are flagged.
+// It differs from encoding/json in this:
+//   - names are matched to the letter;
+//   - a name that an object says twice, at any depth, and a field or attribute that is said by two spellings
+//     ("tool.name" and {"tool": {"name": ...}}) are refused, where encoding/json takes the last;
+//   - the limits of design section 12 hold;
+//   - "tool.args" is kept as JSON text: half surrogate pairs stay in it as escapes.
+//
+// As in encoding/json, each byte that is no UTF-8 and each half of a surrogate pair becomes U+FFFD; the event is
+// flagged then.
 type jsonDecoder struct {
 	scanner
 	e    *scoring.Event
-	path []byte // dotted name of the value that is being read
-	kept []byte // names of attributes and texts with escapes
-	time bool   // time was said
-	seen uint64 // objects of the top level that were said, by prefix
+	said nameSet
+	path []byte // dotted name of the object that is being read, without the last part
+	kept []byte // names of attributes that are in no one piece in the record
+	time bool   // time was said and read
 }
 
 func newJSONDecoder() *jsonDecoder { return &jsonDecoder{} }
-
-// names maps every name of a field, prefixes the objects that hold some.
-var (
-	names    = map[string]scoring.FieldID{}
-	aliases  = map[string]scoring.FieldID{} // of the top level
-	prefixes = map[string]uint{}
-)
-
-func init() {
-	for id, f := range scoring.Fields {
-		names[f.Name] = scoring.FieldID(id)
-		for _, a := range f.Aliases {
-			aliases[a] = scoring.FieldID(id)
-		}
-		if i := strings.LastIndexByte(f.Name, '.'); i > 0 {
-			if _, ok := prefixes[f.Name[:i]]; !ok {
-				prefixes[f.Name[:i]] = uint(len(prefixes))
-			}
-		}
-	}
-}
 
 // Decode implements [Format].
 func (d *jsonDecoder) Decode(rec *Record, e *scoring.Event, yield func(int32, *scoring.Reject)) {
@@ -58,18 +41,18 @@ func (d *jsonDecoder) Decode(rec *Record, e *scoring.Event, yield func(int32, *s
 		yield(0, nil)
 		return
 	}
-	var reject *scoring.Reject
-	if !errors.As(err, &reject) {
-		reject = &scoring.Reject{Reason: scoring.ReasonJSON, Detail: err.Error()}
+	var r *scoring.Reject
+	if !errors.As(err, &r) {
+		r = &scoring.Reject{Reason: scoring.ReasonJSON, Detail: err.Error()}
 	}
-	yield(0, reject)
+	yield(0, r)
 }
 
 func (d *jsonDecoder) decode(b []byte, e *scoring.Event) error {
-	d.scanner.reset(b)
-	d.e, d.path, d.kept, d.time, d.seen = e, d.path[:0], d.kept[:0], false, 0
+	d.reset(b)
+	d.e, d.said, d.path, d.kept, d.time = e, nameSet{}, d.path[:0], d.kept[:0], false
 	if d.space(); d.done() {
-		return &scoring.Reject{Reason: scoring.ReasonEmpty, Detail: "the record holds nothing"}
+		return reject(scoring.ReasonEmpty, "the record holds nothing")
 	}
 	if err := d.object(1); err != nil {
 		return err
@@ -89,11 +72,11 @@ func (d *jsonDecoder) finish() error {
 	if !d.time {
 		e.Flags |= scoring.FlagTimeMissing
 	}
-	switch e.Str(scoring.FieldKind) {
+	switch kind := e.Str(scoring.FieldKind); kind {
 	case "":
 		return reject(scoring.ReasonMissing, "kind is missing: it says what happened, for instance tool_call")
 	case scoring.KindTimer, scoring.KindRollup:
-		return reject(scoring.ReasonReserved, "kind %q is agentrisk's own", e.Str(scoring.FieldKind))
+		return reject(scoring.ReasonReserved, "kind %q is agentrisk's own", kind)
 	}
 	e.SettleTime()
 	return nil
@@ -103,10 +86,20 @@ func reject(r scoring.Reason, format string, args ...any) error {
 	return &scoring.Reject{Reason: r, Detail: fmt.Sprintf(format, args...)}
 }
 
+func twice(name []byte, at int) error {
+	return reject(scoring.ReasonDuplicate, "%s is said twice, again at byte %d", head(name), at)
+}
+
+// head quotes the first bytes of a name that somebody else chose: enough to find it.
+func head(name []byte) string { return fmt.Sprintf("%q", name[:min(len(name), 40)]) }
+
+// topScope is the number of the outermost object: attributes have one name space, its.
+const topScope = 1
+
 // object reads an object whose members are named under the path.
 func (d *jsonDecoder) object(depth int) error {
 	if depth > scoring.MaxNesting {
-		return reject(scoring.ReasonLimit, "nested deeper than %d at byte %d", scoring.MaxNesting, d.pos)
+		return tooDeep(d.pos)
 	}
 	if !d.take('{') {
 		return d.errorf("want an object")
@@ -114,24 +107,27 @@ func (d *jsonDecoder) object(depth int) error {
 	if d.space(); d.take('}') {
 		return nil
 	}
-	for base := len(d.path); ; {
+	d.scope++
+	for base, scope := len(d.path), d.scope; ; {
 		d.space()
+		at := d.pos
 		key, err := d.text()
 		if err != nil {
 			return err
 		}
-		if d.path = d.path[:base]; base > 0 {
-			d.path = append(d.path, '.')
+		if n := len(key); n > scoring.MaxName || depth > 1 && base+1+n > scoring.MaxName {
+			return reject(scoring.ReasonLimit, "the name %s at byte %d has more than %d bytes, with the names of the objects around it", head(key), at, scoring.MaxName)
 		}
-		if len(d.path)+len(key) > scoring.MaxName {
-			return reject(scoring.ReasonLimit, "a name is longer than %d bytes at byte %d", scoring.MaxName, d.pos)
-		}
-		d.path = append(d.path, key...)
 		if d.space(); !d.take(':') {
 			return d.errorf("want a colon")
 		}
 		d.space()
-		if err := d.member(depth, base == 0); err != nil {
+		m := member{name: key, key: key, at: at, depth: depth, scope: scope}
+		if depth > 1 {
+			d.path = append(append(d.path[:base], '.'), key...)
+			m.name = d.path
+		}
+		if err := d.member(&m); err != nil {
 			return err
 		}
 		d.path = d.path[:base]
@@ -145,195 +141,41 @@ func (d *jsonDecoder) object(depth int) error {
 	}
 }
 
-// member reads the value that the path names.
-func (d *jsonDecoder) member(depth int, top bool) error {
-	if d.null() {
-		return nil
+// member is a member of an object, its value still to be read.
+type member struct {
+	name  []byte // dotted, from the top
+	key   []byte // as the object says it
+	at    int    // where
+	depth int    // of the object
+	scope uint32 // number of the object
+}
+
+func (d *jsonDecoder) member(m *member) error {
+	id, known := findName(m.name)
+	if known && !d.said.add(id) || !known && !d.keys.add(m.scope, m.key) {
+		return twice(m.name, m.at)
 	}
 	c := d.peek()
-	if top && string(d.path) == "time" {
-		return d.timestamp()
+	if c == 'n' && d.null() {
+		return nil
 	}
-	id, known := names[string(d.path)]
-	if !known && top && c != '{' {
-		id, known = aliases[string(d.path)]
-	}
+	what := nameGroup
 	if known {
-		return d.field(id)
+		what = names[id].what
 	}
-	if c == '{' {
-		if n, ok := prefixes[string(d.path)]; ok && top {
-			if d.seen&(1<<n) != 0 {
-				return reject(scoring.ReasonDuplicate, "%.64q is said twice", d.path)
-			}
-			d.seen |= 1 << n
-		}
-		return d.object(depth + 1)
-	}
-	return d.attribute(c, depth)
-}
-
-// field reads the value of a field by its type.
-func (d *jsonDecoder) field(id scoring.FieldID) error {
-	f, e := &scoring.Fields[id], d.e
-	if e.Has(id) {
-		return reject(scoring.ReasonDuplicate, "%s is said twice", f.Name)
-	}
-	at, c := d.pos, d.peek()
 	switch {
-	case id == scoring.FieldToolArgs:
-		raw, err := d.raw(scoring.MaxNesting)
-		if err != nil {
-			return err
+	case what == nameTime:
+		return d.timestamp(m)
+	case what == nameField, what == nameAlias && c != '{':
+		if d.e.Has(names[id].field) {
+			return twice(m.name, m.at)
 		}
-		if int64(len(raw)) > f.Max {
-			return tooLong(f, len(raw), at)
+		return d.field(names[id].field, m.depth)
+	case c == '{':
+		if m.depth == 1 {
+			d.path = append(d.path[:0], m.key...)
 		}
-		e.SetStr(id, d.valid(raw))
-	case f.Type == scoring.String && c == '"':
-		s, err := d.text()
-		if err != nil {
-			return err
-		}
-		if int64(len(s)) > f.Max {
-			return tooLong(f, len(s), at)
-		}
-		e.SetStr(id, asString(s))
-	case (f.Type == scoring.Int || f.Type == scoring.Milli) && (c == '-' || c >= '0' && c <= '9'):
-		v, err := d.number(f)
-		if err != nil {
-			return err
-		}
-		e.SetInt(id, v)
-	case f.Type == scoring.Bool && (c == 't' || c == 'f'):
-		v, err := d.boolean()
-		if err != nil {
-			return err
-		}
-		e.SetBool(id, v)
-	case f.Type == scoring.Strings && c == '[':
-		return d.list(id, f)
-	default:
-		if _, err := d.raw(scoring.MaxNesting); err != nil {
-			return err
-		}
-		return reject(scoring.ReasonType, "%s at byte %d: want %s", f.Name, at, typeNames[f.Type])
+		return d.object(m.depth + 1)
 	}
-	return nil
-}
-
-var typeNames = []string{scoring.String: "a text", scoring.Int: "a whole number", scoring.Milli: "a number", scoring.Bool: "true or false", scoring.Strings: "an array of texts"}
-
-func tooLong(f *scoring.Field, n, at int) error {
-	return reject(scoring.ReasonLimit, "%s at byte %d has %d bytes, limit %d", f.Name, at, n, f.Max)
-}
-
-func (d *jsonDecoder) list(id scoring.FieldID, f *scoring.Field) error {
-	d.take('[')
-	d.e.SetList(id)
-	if d.space(); d.take(']') {
-		return nil
-	}
-	for n := 0; ; n++ {
-		d.space()
-		at := d.pos
-		if n == scoring.MaxList {
-			return reject(scoring.ReasonLimit, "%s at byte %d has more than %d values", f.Name, at, scoring.MaxList)
-		}
-		if d.peek() != '"' {
-			return reject(scoring.ReasonType, "%s at byte %d: want %s", f.Name, at, typeNames[f.Type])
-		}
-		s, err := d.text()
-		if err != nil {
-			return err
-		}
-		if int64(len(s)) > f.Max {
-			return tooLong(f, len(s), at)
-		}
-		d.e.Append(id, asString(s))
-		if d.space(); d.take(']') {
-			return nil
-		}
-		if !d.take(',') {
-			return d.errorf("want a comma or the end of an array")
-		}
-	}
-}
-
-// timestamp reads RFC 3339, or unix milliseconds as a whole number. What cannot be read is kept as an attribute.
-func (d *jsonDecoder) timestamp() error {
-	if d.time {
-		return reject(scoring.ReasonDuplicate, "time is said twice")
-	}
-	if c := d.peek(); c != '"' {
-		if c != '-' && (c < '0' || c > '9') {
-			return d.attribute(c, 1)
-		}
-		v, err := d.number(&scoring.Field{Name: "time", Type: scoring.Int, Min: minTime, Max: maxTime})
-		if err != nil {
-			return err
-		}
-		d.e.Time, d.time = v, true
-		return nil
-	}
-	s, err := d.text()
-	if err != nil {
-		return err
-	}
-	t, err := time.Parse(time.RFC3339, asString(s))
-	if ms := t.UnixMilli(); err == nil && ms >= minTime && ms <= maxTime {
-		d.e.Time, d.time = ms, true
-		return nil
-	}
-	return d.keep(s)
-}
-
-// The times that a DateTime64(3) column holds: 1900 to 2299.
-const (
-	minTime = -2208988800000
-	maxTime = 10413791999999
-)
-
-// attribute keeps a value that the table does not know.
-func (d *jsonDecoder) attribute(c byte, depth int) error {
-	if c == '"' {
-		s, err := d.text()
-		if err != nil {
-			return err
-		}
-		return d.keep(s)
-	}
-	raw, err := d.raw(scoring.MaxNesting - depth)
-	if err != nil {
-		return err
-	}
-	return d.keep([]byte(d.valid(raw)))
-}
-
-func (d *jsonDecoder) keep(value []byte) error {
-	e := d.e
-	if len(e.Attributes) == scoring.MaxAttributes {
-		return reject(scoring.ReasonLimit, "more than %d fields that are not known", scoring.MaxAttributes)
-	}
-	if len(value) > scoring.MaxAttribute {
-		return reject(scoring.ReasonLimit, "%.64s has %d bytes, limit %d", d.path, len(value), scoring.MaxAttribute)
-	}
-	for _, a := range e.Attributes {
-		if a.Key == string(d.path) {
-			return reject(scoring.ReasonDuplicate, "%.64q is said twice", d.path)
-		}
-	}
-	at := len(d.kept)
-	d.kept = append(d.kept, d.path...)
-	e.Attributes = append(e.Attributes, scoring.Attribute{Key: asString(d.kept[at:]), Value: asString(value)})
-	return nil
-}
-
-// valid returns b as UTF-8; what is none is replaced and flagged.
-func (d *jsonDecoder) valid(b []byte) string {
-	if utf8.Valid(b) {
-		return asString(b)
-	}
-	d.bad = true
-	return asString(bytes.ToValidUTF8(b, []byte("\uFFFD")))
+	return d.attribute(m)
 }

@@ -49,7 +49,7 @@ func TestDecodeRejects(t *testing.T) {
 		`{"kind":"a","kind":"a"}`: scoring.ReasonDuplicate, `{"kind":"a","type":"a"}`: scoring.ReasonDuplicate, `{"kind":"a","tool":{"name":"x"},"tool.name":"x"}`: scoring.ReasonDuplicate,
 		`{"kind":"a","z":1,"z":2}`: scoring.ReasonDuplicate, `{"kind":"a","tool":{},"tool":{}}`: scoring.ReasonDuplicate,
 		`{"kind":"a","net.dst_port":65536}`: scoring.ReasonRange, `{"kind":"a","net.dst_port":-1}`: scoring.ReasonRange, `{"kind":"a","tool.blast":1.5}`: scoring.ReasonRange,
-		`{"kind":"a","seq":9223372036854775808}`: scoring.ReasonRange, `{"kind":"a","seq":1e400}`: scoring.ReasonRange, `{"kind":"a","guard.score":0.1234}`: scoring.ReasonRange, `{"kind":"a","guard.score":1.001}`: scoring.ReasonRange,
+		`{"kind":"a","seq":9223372036854775808}`: scoring.ReasonRange, `{"kind":"a","seq":1e400}`: scoring.ReasonRange, `{"kind":"a","guard.score":1.0001}`: scoring.ReasonRange, `{"kind":"a","guard.score":-1e-9}`: scoring.ReasonRange, `{"kind":"a","guard.score":1.001}`: scoring.ReasonRange,
 		`{"kind":1}`: scoring.ReasonType, `{"kind":"a","data.pi":"yes"}`: scoring.ReasonType, `{"kind":"a","data.classes":[1]}`: scoring.ReasonType, `{"kind":"a","data.classes":"x"}`: scoring.ReasonType,
 		`{}`: scoring.ReasonMissing, `{"kind":null}`: scoring.ReasonMissing,
 		`{"kind":"timer"}`: scoring.ReasonReserved, `{"kind":"rollup"}`: scoring.ReasonReserved,
