@@ -28,6 +28,10 @@ type jsonDecoder struct {
 	path []byte // dotted name of the object that is being read, without the last part
 	kept []byte // names of attributes that are in no one piece in the record
 	time bool   // time was said and read
+	at   int    // where the last name stands
+
+	next [maxNames + 1]uint8 // for each name at the top, the one that followed it in an earlier record
+	last uint8               // name at the top, for next
 }
 
 func newJSONDecoder() *jsonDecoder { return &jsonDecoder{} }
@@ -51,6 +55,7 @@ func (d *jsonDecoder) Decode(rec *Record, e *scoring.Event, yield func(int32, *s
 func (d *jsonDecoder) decode(b []byte, e *scoring.Event) error {
 	d.reset(b)
 	d.e, d.said, d.path, d.kept, d.time = e, nameSet{}, d.path[:0], d.kept[:0], false
+	d.last = noName
 	if d.space(); d.done() {
 		return reject(scoring.ReasonEmpty, "the record holds nothing")
 	}
@@ -86,12 +91,12 @@ func reject(r scoring.Reason, format string, args ...any) error {
 	return &scoring.Reject{Reason: r, Detail: fmt.Sprintf(format, args...)}
 }
 
-func twice(name []byte, at int) error {
+func twice(name string, at int) error {
 	return reject(scoring.ReasonDuplicate, "%s is said twice, again at byte %d", head(name), at)
 }
 
 // head quotes the first bytes of a name that somebody else chose: enough to find it.
-func head(name []byte) string { return fmt.Sprintf("%q", name[:min(len(name), 40)]) }
+func head(name string) string { return fmt.Sprintf("%q", name[:min(len(name), 40)]) }
 
 // topScope is the number of the outermost object: attributes have one name space, its.
 const topScope = 1
@@ -110,24 +115,13 @@ func (d *jsonDecoder) object(depth int) error {
 	d.scope++
 	for base, scope := len(d.path), d.scope; ; {
 		d.space()
-		at := d.pos
-		key, err := d.text()
+		var err error
+		if id, ok := d.guess(depth); ok {
+			err = d.known(id, depth)
+		} else {
+			err = d.member(depth, base, scope)
+		}
 		if err != nil {
-			return err
-		}
-		if n := len(key); n > scoring.MaxName || depth > 1 && base+1+n > scoring.MaxName {
-			return reject(scoring.ReasonLimit, "the name %s at byte %d has more than %d bytes, with the names of the objects around it", head(key), at, scoring.MaxName)
-		}
-		if d.space(); !d.take(':') {
-			return d.errorf("want a colon")
-		}
-		d.space()
-		m := member{name: key, key: key, at: at, depth: depth, scope: scope}
-		if depth > 1 {
-			d.path = append(append(d.path[:base], '.'), key...)
-			m.name = d.path
-		}
-		if err := d.member(&m); err != nil {
 			return err
 		}
 		d.path = d.path[:base]
@@ -141,41 +135,87 @@ func (d *jsonDecoder) object(depth int) error {
 	}
 }
 
-// member is a member of an object, its value still to be read.
-type member struct {
-	name  []byte // dotted, from the top
-	key   []byte // as the object says it
-	at    int    // where
-	depth int    // of the object
-	scope uint32 // number of the object
+// guess passes over the name that followed the last one in an earlier record, if it is that again: a producer writes
+// its fields in one order, and to compare is cheaper than to read and look up.
+func (d *jsonDecoder) guess(depth int) (id uint8, ok bool) {
+	if depth > 1 {
+		return 0, false
+	}
+	id = d.next[d.last]
+	q := names[id].quoted
+	if len(d.b)-d.pos < len(q) || string(d.b[d.pos:d.pos+len(q)]) != q {
+		return 0, false
+	}
+	d.at, d.last = d.pos, id
+	d.pos += len(q)
+	d.space()
+	return id, true
 }
 
-func (d *jsonDecoder) member(m *member) error {
-	id, known := findName(m.name)
-	if known && !d.said.add(id) || !known && !d.keys.add(m.scope, m.key) {
-		return twice(m.name, m.at)
+// member reads a name, the path before it being known, and the value.
+func (d *jsonDecoder) member(depth, base int, scope uint32) error {
+	d.at = d.pos
+	text, err := d.text()
+	if err != nil {
+		return err
+	}
+	key := asString(text)
+	name := key
+	if depth > 1 {
+		d.path = append(append(d.path[:base], '.'), key...)
+		name = asString(d.path)
+	}
+	if len(name) > scoring.MaxName {
+		return reject(scoring.ReasonLimit, "the name %s at byte %d has more than %d bytes, with the names of the objects around it", head(key), d.at, scoring.MaxName)
+	}
+	if d.space(); !d.take(':') {
+		return d.errorf("want a colon")
+	}
+	d.space()
+	id, ok := findName(name)
+	if ok {
+		if depth == 1 {
+			d.next[d.last], d.last = id, id
+		}
+		return d.known(id, depth)
+	}
+	if !d.keys.add(scope, key) {
+		return twice(name, d.at)
+	}
+	return d.unknown(name, depth)
+}
+
+// known reads the value of a name of the table.
+func (d *jsonDecoder) known(id uint8, depth int) error {
+	n := &names[id]
+	if !d.said.add(id) {
+		return twice(n.text, d.at)
 	}
 	c := d.peek()
 	if c == 'n' && d.null() {
 		return nil
 	}
-	what := nameGroup
-	if known {
-		what = names[id].what
-	}
 	switch {
-	case what == nameTime:
-		return d.timestamp(m)
-	case what == nameField, what == nameAlias && c != '{':
-		if d.e.Has(names[id].field) {
-			return twice(m.name, m.at)
+	case n.what == nameTime:
+		return d.timestamp()
+	case n.what == nameField, n.what == nameAlias && c != '{':
+		if d.e.Has(n.field) {
+			return twice(n.text, d.at)
 		}
-		return d.field(names[id].field, m.depth)
-	case c == '{':
-		if m.depth == 1 {
-			d.path = append(d.path[:0], m.key...)
-		}
-		return d.object(m.depth + 1)
+		return d.field(n.field, depth)
 	}
-	return d.attribute(m)
+	return d.unknown(n.text, depth)
+}
+
+// unknown reads what the table does not know: an object, whose members it may know, or an attribute.
+func (d *jsonDecoder) unknown(name string, depth int) error {
+	switch {
+	case d.peek() == 'n' && d.null():
+		return nil
+	case d.peek() != '{':
+		return d.attribute(name, depth)
+	case depth == 1:
+		d.path = append(d.path[:0], name...)
+	}
+	return d.object(depth + 1)
 }

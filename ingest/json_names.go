@@ -4,15 +4,17 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"strings"
+	"unsafe"
 
 	"github.com/agentrisk/agentrisk/scoring"
 )
 
 // name is one that the decoder knows: a field's, an alias of one, an object that holds some, or "time".
 type name struct {
-	text  string
-	what  nameKind
-	field scoring.FieldID
+	text   string
+	quoted string // as JSON writes it, with the colon
+	what   nameKind
+	field  scoring.FieldID
 }
 
 type nameKind uint8
@@ -24,11 +26,14 @@ const (
 	nameTime
 )
 
-// maxNames bounds the table of names: its ids must fit into a byte and into nameSet.
-const maxNames = 255
+// maxNames bounds the table of names: ids are bytes, and the last one is none.
+const (
+	maxNames = 255
+	noName   = 255
+)
 
 // nameSet holds ids of names.
-type nameSet [(maxNames + 64) / 64]uint64
+type nameSet [(maxNames + 63) / 64]uint64
 
 // add puts an id into the set and reports whether it is new there.
 func (s *nameSet) add(id uint8) bool {
@@ -47,14 +52,15 @@ var (
 
 func init() {
 	add := func(n name) {
-		if _, known := findName([]byte(n.text)); known {
+		if _, known := findName(n.text); known {
 			return
 		}
 		if len(names) == maxNames {
 			panic("too many names of fields: widen the ids of names") // seen by every test
 		}
+		n.quoted = `"` + n.text + `":`
 		names = append(names, n)
-		i := nameHash([]byte(n.text))
+		i := nameHash(n.text)
 		for buckets[i] != 0 {
 			i = (i + 1) % uint32(len(buckets))
 		}
@@ -62,11 +68,11 @@ func init() {
 	}
 	add(name{text: "time", what: nameTime})
 	for id, f := range scoring.Fields {
-		add(name{f.Name, nameField, scoring.FieldID(id)})
+		add(name{text: f.Name, what: nameField, field: scoring.FieldID(id)})
 	}
 	for id, f := range scoring.Fields {
 		for _, a := range f.Aliases {
-			add(name{a, nameAlias, scoring.FieldID(id)})
+			add(name{text: a, what: nameAlias, field: scoring.FieldID(id)})
 		}
 	}
 	for _, f := range scoring.Fields {
@@ -77,7 +83,8 @@ func init() {
 }
 
 // nameHash mixes the length with the first and the last bytes of a name: that tells the known ones apart well enough.
-func nameHash(b []byte) uint32 {
+func nameHash(s string) uint32 {
+	b := unsafe.Slice(unsafe.StringData(s), len(s))
 	var first, last uint64
 	switch n := len(b); {
 	case n >= 8:
@@ -93,9 +100,9 @@ func nameHash(b []byte) uint32 {
 }
 
 // findName returns the id of a known name.
-func findName(b []byte) (id uint8, ok bool) {
-	for i := nameHash(b); buckets[i] != 0; i = (i + 1) % uint32(len(buckets)) {
-		if id := buckets[i] - 1; names[id].text == string(b) {
+func findName(s string) (id uint8, ok bool) {
+	for i := nameHash(s); buckets[i] != 0; i = (i + 1) % uint32(len(buckets)) {
+		if id := buckets[i] - 1; names[id].text == s {
 			return id, true
 		}
 	}

@@ -8,7 +8,7 @@ const (
 
 // timestamp reads "time": RFC 3339 with any offset and fraction, or unix milliseconds as a whole number. What cannot be
 // read, or lies outside of what can be stored, is kept as an attribute as it was sent; the event has no time then.
-func (d *jsonDecoder) timestamp(m *member) error {
+func (d *jsonDecoder) timestamp() error {
 	at := d.pos
 	switch c := d.peek(); {
 	case c == '"':
@@ -31,7 +31,7 @@ func (d *jsonDecoder) timestamp(m *member) error {
 		}
 	}
 	d.pos = at
-	return d.attribute(m)
+	return d.attribute("time", 1)
 }
 
 // parseTime reads an RFC 3339 timestamp as unix milliseconds; finer fractions are cut. As section 5.6 of the RFC has

@@ -149,43 +149,39 @@ func (d *jsonDecoder) held(at, depth int) ([]byte, error) {
 }
 
 // attribute keeps a value that the table does not know.
-func (d *jsonDecoder) attribute(m *member) error {
-	if m.depth > 1 { // the name is in pieces
+func (d *jsonDecoder) attribute(name string, depth int) error {
+	at := d.at
+	if depth > 1 { // the name is in pieces
 		from := len(d.kept)
-		d.kept = append(d.kept, m.name...)
-		m.name = d.kept[from:len(d.kept):len(d.kept)]
-		if !d.keys.add(topScope, m.name) {
-			return twice(m.name, m.at)
+		d.kept = append(d.kept, name...)
+		name = asString(d.kept[from:len(d.kept):len(d.kept)])
+		if !d.keys.add(topScope, name) {
+			return twice(name, at)
 		}
 	}
-	var value []byte
-	var err error
+	var value string
 	if d.peek() == '"' {
-		value, err = d.text()
-	} else if value, err = d.raw(scoring.MaxNesting-m.depth, scoring.MaxAttribute); err == nil {
-		return d.keep(m, d.valid(value))
+		s, err := d.text()
+		if err != nil {
+			return err
+		}
+		value = asString(s)
+	} else {
+		raw, err := d.raw(scoring.MaxNesting-depth, scoring.MaxAttribute)
+		if err != nil && !errors.Is(err, errLong) {
+			return err
+		}
+		if value = d.valid(raw); err != nil {
+			return reject(scoring.ReasonLimit, "%s at byte %d has more than %d bytes", head(name), at, scoring.MaxAttribute)
+		}
 	}
-	if errors.Is(err, errLong) {
-		return attributeTooLong(m)
-	}
-	if err != nil {
-		return err
-	}
-	return d.keep(m, asString(value))
-}
-
-func attributeTooLong(m *member) error {
-	return reject(scoring.ReasonLimit, "%s at byte %d has more than %d bytes", head(m.name), m.at, scoring.MaxAttribute)
-}
-
-func (d *jsonDecoder) keep(m *member, value string) error {
 	e := d.e
-	if len(value) > scoring.MaxAttribute {
-		return attributeTooLong(m)
+	switch {
+	case len(value) > scoring.MaxAttribute:
+		return reject(scoring.ReasonLimit, "%s at byte %d has %d bytes, limit %d", head(name), at, len(value), scoring.MaxAttribute)
+	case len(e.Attributes) == scoring.MaxAttributes:
+		return reject(scoring.ReasonLimit, "%s at byte %d: more than %d fields that are not known", head(name), at, scoring.MaxAttributes)
 	}
-	if len(e.Attributes) == scoring.MaxAttributes {
-		return reject(scoring.ReasonLimit, "%s at byte %d: more than %d fields that are not known", head(m.name), m.at, scoring.MaxAttributes)
-	}
-	e.Attributes = append(e.Attributes, scoring.Attribute{Key: asString(m.name), Value: value})
+	e.Attributes = append(e.Attributes, scoring.Attribute{Key: name, Value: value})
 	return nil
 }

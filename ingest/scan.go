@@ -156,8 +156,8 @@ func (s *scanner) skipGroup(open byte, depth int) error {
 			if err != nil {
 				return err
 			}
-			if !s.keys.add(scope, key) {
-				return twice(key, at)
+			if !s.keys.add(scope, asString(key)) {
+				return twice(asString(key), at)
 			}
 			if s.space(); !s.take(':') {
 				return s.errorf("want a colon")

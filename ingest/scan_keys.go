@@ -31,11 +31,11 @@ func (k *keySet) reset() {
 }
 
 // add remembers a key of an object and reports whether it is new. The key must not change before the next reset.
-func (k *keySet) add(scope uint32, key []byte) bool {
+func (k *keySet) add(scope uint32, key string) bool {
 	if 2*k.used >= len(k.slots) {
 		k.grow()
 	}
-	return k.put(keySlot{k.round, scope, maphash.Bytes(keySeed, key), asString(key)})
+	return k.put(keySlot{k.round, scope, maphash.String(keySeed, key), key})
 }
 
 func (k *keySet) put(s keySlot) bool {
