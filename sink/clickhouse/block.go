@@ -88,6 +88,10 @@ func NewBlock(pack *scoring.Pack, key [16]byte) *Block {
 		}
 		b.fields[id] = addTo(b, f.Column, c)
 	}
+	// What two absent fields read as is not zero; the table's defaults say the same (migration 0006).
+	var absent scoring.Event
+	b.fields[scoring.FieldRegistered].(*boolCol).none = absent.Bool(scoring.FieldRegistered)
+	b.fields[scoring.FieldIntentMatch].(*i64Col).none = absent.Int(scoring.FieldIntentMatch)
 	b.excerpt = addTo(b, "excerpt", newText())
 	for i, c := range contents {
 		b.lengths[i] = addTo(b, c.name+"_length", newU32())

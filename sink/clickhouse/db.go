@@ -2,10 +2,13 @@ package clickhouse
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ClickHouse/ch-go"
@@ -52,6 +55,9 @@ const (
 func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if !databaseName.MatchString(cfg.Database) {
 		return nil, fmt.Errorf("clickhouse: database %q: want letters, digits and underscores", cfg.Database)
+	}
+	if cfg.Cluster != "" && !databaseName.MatchString(cfg.Cluster) {
+		return nil, fmt.Errorf("clickhouse: cluster %q: want letters, digits and underscores", cfg.Cluster)
 	}
 	if len(cfg.Addresses) == 0 {
 		return nil, errors.New("clickhouse: no address: name host:port of the native protocol, often port 9000")
@@ -105,24 +111,51 @@ func withToken(ctx context.Context, token string) context.Context {
 	return clickhouse.Context(ctx, clickhouse.WithSettings(s))
 }
 
-// insert sends rows of few columns in one block under a token.
+// insert sends rows of few columns in one block. An empty token is none: the server then keeps doubles.
 func (db *DB) insert(ctx context.Context, table, columns, token string, rows [][]any) error {
+	_, err := db.insertCounting(ctx, table, columns, token, rows)
+	return err
+}
+
+// insertCounting is insert that tells how many blocks the server dropped because their token is known: whether their
+// rows are there it does not say.
+func (db *DB) insertCounting(ctx context.Context, table, columns, token string, rows [][]any) (dropped int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, insertTimeout)
 	defer cancel()
-	b, err := db.conn.PrepareBatch(withToken(ctx, token), "INSERT INTO "+db.table(table)+" ("+columns+")")
+	var mu sync.Mutex // the callback may outlive a Send that was given up
+	var seen int64
+	ctx = clickhouse.Context(withToken(ctx, token), clickhouse.WithProfileEvents(func(events []clickhouse.ProfileEvent) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, e := range events {
+			if e.Name == "DuplicatedInsertedBlocks" {
+				seen += e.Value
+			}
+		}
+	}))
+	b, err := db.conn.PrepareBatch(ctx, "INSERT INTO "+db.table(table)+" ("+columns+")")
 	if err != nil {
-		return fmt.Errorf("clickhouse: insert into %s: %w", table, err)
+		return 0, fmt.Errorf("clickhouse: insert into %s: %w", table, err)
 	}
 	defer b.Close()
 	for _, r := range rows {
 		if err := b.Append(r...); err != nil {
-			return fmt.Errorf("clickhouse: insert into %s: %w", table, err)
+			return 0, fmt.Errorf("clickhouse: insert into %s: %w", table, err)
 		}
 	}
 	if err := b.Send(); err != nil {
-		return fmt.Errorf("clickhouse: insert into %s: %w", table, err)
+		return 0, fmt.Errorf("clickhouse: insert into %s: %w", table, err)
 	}
-	return nil
+	mu.Lock()
+	defer mu.Unlock()
+	return seen, nil
+}
+
+// nonce makes a token that nobody has sent before.
+func nonce() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return hex.EncodeToString(b[:])
 }
 
 // code is the server's error code, 0 when the error is none of the server's.

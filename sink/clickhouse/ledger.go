@@ -2,9 +2,6 @@ package clickhouse
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -40,6 +37,7 @@ func newLedger(db *DB) *ledger {
 func (l *ledger) close() { l.once.Do(func() { close(l.stop) }) }
 
 func (l *ledger) run() {
+	var last time.Time // of the insert before
 	for {
 		var group []ledgerLine
 		select {
@@ -48,7 +46,8 @@ func (l *ledger) run() {
 		case first := <-l.in:
 			group = append(group, first)
 		}
-		for timer := time.After(ledgerEvery); timer != nil; {
+		// A line after a pause goes in at once; under load lines gather until the next insert is due.
+		for timer := time.After(time.Until(last.Add(ledgerEvery))); timer != nil; {
 			select {
 			case more := <-l.in:
 				group = append(group, more)
@@ -56,6 +55,7 @@ func (l *ledger) run() {
 				timer = nil
 			}
 		}
+		last = time.Now()
 		err := l.write(group)
 		for _, g := range group {
 			g.done <- err
@@ -88,19 +88,18 @@ func (db *DB) Ledger(ctx context.Context, line scoring.Line) error {
 
 const lineColumns = "topic, partition, epoch, from_offset, to_offset, status, rows, dead_letters, duplicates, control, aborted, gaps, alerts, hash, last_offset, last_hash, last_known, first_time, last_time, state_from, pack, engine, incarnation"
 
+// write inserts the lines under a token of this attempt's own. With one made of the lines a retry could be dropped
+// although the first attempt left nothing but its token, and the line would be lost without a word. Doubles change
+// nothing for who reads the ledger.
 func (l *ledger) write(group []ledgerLine) error {
-	h := sha256.New()
-	var rows [][]any
+	rows := make([][]any, 0, len(group))
 	for _, g := range group {
 		x := &g.line
-		if err := json.NewEncoder(h).Encode(x); err != nil {
-			return err
-		}
 		rows = append(rows, []any{x.Topic, x.Partition, x.Epoch, x.From, x.To, string(x.Status), x.Rows, x.DeadLetters, x.Duplicates, x.Control, x.Aborted,
 			x.Gaps, x.Alerts, x.Hash, x.LastOffset, x.LastHash, x.LastKnown, time.UnixMilli(x.FirstTime).UTC(), time.UnixMilli(x.LastTime).UTC(), x.StateFrom,
 			x.Pack, x.Engine, x.Incarnation})
 	}
-	return l.db.insert(context.Background(), "batches", lineColumns, hex.EncodeToString(h.Sum(nil)), rows)
+	return l.db.insert(context.Background(), "batches", lineColumns, "ledger|"+nonce(), rows)
 }
 
 // Position is where a lane stands according to the database.
@@ -108,7 +107,9 @@ type Position struct {
 	HasLedger bool
 	To        int64        // contiguous end of the ledger
 	Last      scoring.Line // the line that ends there
-	TableTo   int64        // one past the highest offset in verdicts, 0 when there is none
+	// TableTo is one past the highest offset in verdicts, 0 when there is none. Where there is a ledger only rows at or
+	// beyond its end are looked at: what lies before is done, and a table of years is long.
+	TableTo int64
 }
 
 // Position reads a lane's ledger and the highest offset of its rows.
@@ -125,7 +126,11 @@ func (db *DB) Position(ctx context.Context, topic string, partition, epoch int32
 		FROM `+db.table("batches")+lane+` WINDOW w AS (ORDER BY from_offset, to_offset))`, topic, partition, epoch).Scan(&lines, &end); err != nil {
 		return fail(err)
 	}
-	if err := db.conn.QueryRow(ctx, "SELECT toInt64(if(count() = 0, 0, max(offset) + 1)) FROM "+db.table("verdicts")+lane, topic, partition, epoch).Scan(&at.TableTo); err != nil {
+	from := int64(0)
+	if lines > 0 {
+		from = end
+	}
+	if err := db.conn.QueryRow(ctx, "SELECT toInt64(if(count() = 0, 0, max(offset) + 1)) FROM "+db.table("verdicts")+lane+" AND offset >= ?", topic, partition, epoch, from).Scan(&at.TableTo); err != nil {
 		return fail(err)
 	}
 	if lines == 0 {

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -23,8 +24,26 @@ type migration struct {
 	commands []string
 }
 
-// Migrations returns the statements of every migration for a database, in order.
-func loadMigrations(database string) ([]migration, error) {
+// replicated turns statements for one server into those for a cluster of replicas, whose dedup window is set by count and
+// by time.
+var replicated = strings.NewReplacer(
+	"ENGINE = MergeTree", "ENGINE = ReplicatedMergeTree",
+	"ENGINE = ReplacingMergeTree", "ENGINE = ReplicatedReplacingMergeTree",
+	"non_replicated_deduplication_window = ", "replicated_deduplication_window_seconds = 86400, replicated_deduplication_window = ",
+)
+
+var onCluster = regexp.MustCompile(`(?m)^((?:CREATE (?:DATABASE|TABLE|VIEW) IF NOT EXISTS|ALTER TABLE) \S+)`)
+
+// forCluster makes a statement that of a cluster; an empty name leaves it as it is.
+func forCluster(statement, cluster string) string {
+	if cluster == "" {
+		return statement
+	}
+	return onCluster.ReplaceAllString(replicated.Replace(statement), "$1 ON CLUSTER '"+cluster+"'")
+}
+
+// loadMigrations returns the statements of every migration for a database, in order.
+func loadMigrations(database, cluster string) ([]migration, error) {
 	files, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {
 		return nil, err
@@ -40,7 +59,7 @@ func loadMigrations(database string) ([]migration, error) {
 		m := migration{name: strings.TrimSuffix(strings.TrimPrefix(f, "migrations/"), ".sql"), sum: hex.EncodeToString(sum[:])}
 		for _, c := range strings.Split(string(b), ";\n") {
 			if c = strings.TrimSpace(strings.ReplaceAll(c, "{database}", "`"+database+"`")); c != "" {
-				m.commands = append(m.commands, c)
+				m.commands = append(m.commands, forCluster(c, cluster))
 			}
 		}
 		list = append(list, m)
@@ -49,7 +68,7 @@ func loadMigrations(database string) ([]migration, error) {
 }
 
 func (db *DB) bootstrap() []string {
-	return []string{
+	list := []string{
 		"CREATE DATABASE IF NOT EXISTS `" + db.cfg.Database + "`",
 		"CREATE TABLE IF NOT EXISTS " + db.table("migrations") + ` (
     name String COMMENT 'file',
@@ -58,12 +77,16 @@ func (db *DB) bootstrap() []string {
     applied DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'when'
 ) ENGINE = ReplacingMergeTree ORDER BY name COMMENT 'Migrations that were applied'`,
 	}
+	for i, c := range list {
+		list[i] = forCluster(c, db.cfg.Cluster)
+	}
+	return list
 }
 
 // Migrate brings the schema up to date and tells what it does. It may run twice and by two at once: every statement
 // changes nothing when it was done before. A migration whose text has changed since it was applied is refused.
 func (db *DB) Migrate(ctx context.Context, dryRun bool, say func(string)) error {
-	list, err := loadMigrations(db.cfg.Database)
+	list, err := loadMigrations(db.cfg.Database, db.cfg.Cluster)
 	if err != nil {
 		return err
 	}
@@ -88,18 +111,18 @@ func (db *DB) Migrate(ctx context.Context, dryRun bool, say func(string)) error 
 	for _, m := range list {
 		switch sum, ok := applied[m.name]; {
 		case ok && sum != m.sum:
-			return fmt.Errorf("clickhouse: migration %s was applied with another text (%.12s, now %.12s): restore the file, and put the change into a new migration", m.name, sum, m.sum)
+			return fmt.Errorf("clickhouse: migration %s.sql was applied with another text (%.12s, now %.12s): restore the file, and put the change into a new migration", m.name, sum, m.sum)
 		case ok:
 			say("already applied: " + m.name)
 			continue
 		}
 		for _, c := range m.commands {
 			if err := db.exec(ctx, c); err != nil {
-				return fmt.Errorf("clickhouse: migration %s: %w", m.name, err)
+				return fmt.Errorf("clickhouse: migration %s.sql: %w", m.name, err)
 			}
 		}
 		if err := db.exec(ctx, "INSERT INTO "+db.table("migrations")+" (name, sha256, min_writer) VALUES (?, ?, ?)", m.name, m.sum, uint32(Writer)); err != nil {
-			return fmt.Errorf("clickhouse: migration %s: %w", m.name, err)
+			return fmt.Errorf("clickhouse: migration %s.sql: %w", m.name, err)
 		}
 		say("applied: " + m.name)
 	}
@@ -131,7 +154,7 @@ const (
 
 // Check refuses a database that lacks migrations or wants a newer program.
 func (db *DB) Check(ctx context.Context) error {
-	list, err := loadMigrations(db.cfg.Database)
+	list, err := loadMigrations(db.cfg.Database, db.cfg.Cluster)
 	if err != nil {
 		return err
 	}

@@ -8,14 +8,52 @@ import (
 	"github.com/agentrisk/agentrisk/scoring"
 )
 
-// DeadLetters stores the dead letters of a range, once however often it is called.
+const letterColumns = "topic, partition, offset, item, epoch, kafka_time, provider, reason, detail, size, sha256"
+
+// DeadLetters stores the dead letters of a range, once however often it is called. A dropped block says that the token
+// is known and not that the letters are there, so then the table is asked, and what it lacks goes in.
 func (db *DB) DeadLetters(ctx context.Context, r scoring.Range, letters []scoring.DeadLetter) error {
+	if len(letters) == 0 {
+		return nil
+	}
+	dropped, err := db.insertCounting(ctx, "dead_letters", letterColumns, db.token(r)+"|dead", letterRows(letters, nil))
+	if err != nil || dropped == 0 {
+		return err
+	}
+	stored := map[place]bool{}
+	rows, err := db.conn.Query(ctx, "SELECT DISTINCT offset, item FROM "+db.table("dead_letters")+" WHERE topic = ? AND partition = ? AND epoch = ? AND offset >= ? AND offset < ?",
+		r.Topic, r.Partition, r.Epoch, r.From, r.To)
+	if err != nil {
+		return fmt.Errorf("clickhouse: dead letters of %s: %w", r, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var p place
+		if err := rows.Scan(&p.offset, &p.item); err != nil {
+			return fmt.Errorf("clickhouse: dead letters of %s: %w", r, err)
+		}
+		stored[p] = true
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("clickhouse: dead letters of %s: %w", r, err)
+	}
+	missing := letterRows(letters, stored)
+	if len(missing) == 0 {
+		return nil
+	}
+	return db.insert(ctx, "dead_letters", letterColumns, db.token(r)+"|dead|"+nonce(), missing)
+}
+
+// letterRows are the rows of the letters that are not stored.
+func letterRows(letters []scoring.DeadLetter, stored map[place]bool) [][]any {
 	rows := make([][]any, 0, len(letters))
 	for i := range letters {
 		d := &letters[i]
-		rows = append(rows, []any{d.Topic, d.Partition, d.Offset, d.Item, d.Epoch, time.UnixMilli(max(d.KafkaTime, 0)).UTC(), d.Provider, string(d.Reason), d.Detail, uint64(d.Size), d.Hash})
+		if !stored[place{d.Offset, d.Item}] {
+			rows = append(rows, []any{d.Topic, d.Partition, d.Offset, d.Item, d.Epoch, time.UnixMilli(max(d.KafkaTime, 0)).UTC(), d.Provider, string(d.Reason), d.Detail, uint64(d.Size), d.Hash})
+		}
 	}
-	return db.insert(ctx, "dead_letters", "topic, partition, offset, item, epoch, kafka_time, provider, reason, detail, size, sha256", db.token(r)+"|dead", rows)
+	return rows
 }
 
 // StoredAlerts makes the alerts of a range from the rows that are stored, with the titles of the pack that judged them.
@@ -94,7 +132,7 @@ func (db *DB) PutPack(ctx context.Context, p *scoring.Pack, canonical []byte) er
 
 // Active is the digest of the pack that is in force, "" when none was ever activated.
 func (db *DB) Active(ctx context.Context) (digest string, err error) {
-	if err := db.conn.QueryRow(ctx, "SELECT argMax(pack, written) FROM "+db.table("activations")).Scan(&digest); err != nil {
+	if err := db.conn.QueryRow(ctx, "SELECT argMax(pack, (written, pack)) FROM "+db.table("activations")).Scan(&digest); err != nil {
 		return "", fmt.Errorf("clickhouse: active pack: %w", err)
 	}
 	return digest, nil

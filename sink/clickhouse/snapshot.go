@@ -3,12 +3,11 @@ package clickhouse
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 )
 
 // Snapshot identifies a lane's saved state.
@@ -23,11 +22,9 @@ type Snapshot struct {
 const snapshotColumns = "topic, partition, epoch, offset, id, chunk, data, state_from, pack, engine"
 
 // SaveSnapshot stores the chunks that save produces and then a manifest with their hashes: a snapshot without its
-// manifest does not exist. Of older ones the newest is kept.
+// manifest does not exist. The newest two of a lane are kept, however old.
 func (db *DB) SaveSnapshot(ctx context.Context, s Snapshot, save func(func([]byte) error) error) error {
-	var random [8]byte
-	_, _ = rand.Read(random[:])
-	id := hex.EncodeToString(random[:])
+	id := nonce()
 	var manifest []byte
 	row := func(n int32, data []byte) []any {
 		return []any{s.Topic, s.Partition, s.Epoch, s.Offset, id, n, string(data), s.StateFrom, s.Pack, s.Engine}
@@ -48,14 +45,41 @@ func (db *DB) SaveSnapshot(ctx context.Context, s Snapshot, save func(func([]byt
 	return db.dropOldSnapshots(ctx, s)
 }
 
-// dropOldSnapshots keeps the newest two of a lane, and what is younger than an hour: somebody may be writing it.
+// dropOldSnapshots keeps the two of a lane that were written last, and what is younger than an hour: somebody may be
+// writing it. The ids are named one by one, so that replicas delete the same.
 func (db *DB) dropOldSnapshots(ctx context.Context, s Snapshot) error {
 	t := db.table("snapshots")
-	const lane = "topic = ? AND partition = ? AND epoch = ?"
-	err := db.exec(ctx, "DELETE FROM "+t+" WHERE "+lane+" AND written < now() - INTERVAL 1 HOUR AND id NOT IN (SELECT id FROM "+t+" WHERE "+lane+
-		" AND chunk = -1 ORDER BY offset DESC, written DESC LIMIT 2)", s.Topic, s.Partition, s.Epoch, s.Topic, s.Partition, s.Epoch)
-	if err != nil {
+	fail := func(err error) error {
 		return fmt.Errorf("clickhouse: drop old snapshots of %s/%d: %w", s.Topic, s.Partition, err)
+	}
+	const lane = " WHERE topic = ? AND partition = ? AND epoch = ?"
+	rows, err := db.conn.Query(ctx, "SELECT id, countIf(chunk = -1) > 0, max(written) < now() - INTERVAL 1 HOUR FROM "+t+lane+" GROUP BY id ORDER BY max(written) DESC, id", s.Topic, s.Partition, s.Epoch)
+	if err != nil {
+		return fail(err)
+	}
+	defer rows.Close()
+	var old []string
+	for whole := 0; rows.Next(); {
+		var id string
+		var complete, aged bool
+		if err := rows.Scan(&id, &complete, &aged); err != nil {
+			return fail(err)
+		}
+		if complete {
+			whole++
+		}
+		if aged && (!complete || whole > 2) {
+			old = append(old, quote(id))
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fail(err)
+	}
+	if len(old) == 0 {
+		return nil
+	}
+	if err := db.exec(ctx, "DELETE FROM "+t+lane+" AND id IN ("+strings.Join(old, ", ")+")", s.Topic, s.Partition, s.Epoch); err != nil {
+		return fail(err)
 	}
 	return nil
 }
