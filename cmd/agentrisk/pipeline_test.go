@@ -107,7 +107,7 @@ func TestHistory43TopicMadeAgain(t *testing.T) {
 		list, err := s.client().Topics(t.Context(), s.prefix+"*")
 		return err == nil && len(list) == 0
 	})
-	s.must("migrate", "--config", s.config)
+	s.migrate()
 	two := s.fleet(6_000, 4)
 	s.publish(two)
 	p = s.run()

@@ -17,6 +17,7 @@ import (
 	"github.com/agentrisk/agentrisk/ingest/kafka"
 	"github.com/agentrisk/agentrisk/scoring"
 	"github.com/agentrisk/agentrisk/sink/alert"
+	"github.com/agentrisk/agentrisk/sink/clickhouse"
 	"github.com/agentrisk/agentrisk/sink/deadletter"
 )
 
@@ -61,17 +62,21 @@ func (p *parts) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := p.open(ctx); err != nil {
-		return err
-	}
-	if err := p.db.Check(ctx); err != nil {
-		return err
-	}
-	cluster, deployment, err := p.claim(ctx)
-	if err != nil {
-		return err
-	}
-	if err := p.adopt(ctx, pack.Pack, pack.Canonical()); err != nil {
+	var cluster, deployment string
+	if err := p.patiently(ctx, func() (err error) {
+		if p.db == nil {
+			if err := p.open(ctx); err != nil {
+				return err
+			}
+		}
+		if err := p.db.Check(ctx); err != nil {
+			return err
+		}
+		if cluster, deployment, err = p.claim(ctx); err != nil {
+			return err
+		}
+		return p.adopt(ctx, pack.Pack, pack.Canonical())
+	}); err != nil {
 		return err
 	}
 	key, err := p.config.fingerprintKey()
@@ -161,6 +166,24 @@ func (p *parts) run(ctx context.Context) error {
 	p.log.Info("stopped")
 	return nil
 }
+
+// patiently repeats what a server that is away makes fail: a pipeline that starts before its database waits for it.
+func (p *parts) patiently(ctx context.Context, do func() error) error {
+	for {
+		err := do()
+		if err == nil || ctx.Err() != nil || !clickhouse.Passes(err) {
+			return err
+		}
+		p.log.Warn("ClickHouse is away: trying again", "err", err, "in", startWait)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(startWait):
+		}
+	}
+}
+
+const startWait = 2 * time.Second
 
 // members serves one generation after the other.
 func members(ctx context.Context, group *kafka.Group, client *kafka.Client, pipeline *ingest.Pipeline, joined *atomic.Bool) error {

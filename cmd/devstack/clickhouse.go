@@ -96,6 +96,35 @@ func clickHouseAnswers(ctx context.Context, native, web string) error {
 // hold is the query that keeps the library serving: it never ends.
 const hold = "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; SELECT sleepEachRow(3) FROM system.numbers SETTINGS max_block_size = 1, function_sleep_max_microseconds_per_block = 0 FORMAT Null"
 
+// superviseClickHouse runs the library in a child and starts it again when it aborts: the library does so now and then
+// when a client's connection is reset, which a server would survive. A signal to the group reaches both.
+func superviseClickHouse(args []string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	end := make(chan os.Signal, 1)
+	signal.Notify(end, os.Interrupt, syscall.SIGTERM)
+	for {
+		cmd := exec.Command(self, append([]string{"serve-clickhouse-library"}, args...)...)
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		err := cmd.Wait()
+		select {
+		case <-end:
+			return nil
+		default:
+		}
+		status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
+		if !ok || !status.Signaled() || status.Signal() != syscall.SIGABRT {
+			return err
+		}
+		fmt.Fprintln(os.Stderr, "devstack: the ClickHouse library aborted and is started again")
+	}
+}
+
 // serveClickHouse is the child process that the library runs in: it installs signal handlers of its own and does
 // not come back before the query ends.
 func serveClickHouse(args []string) error {

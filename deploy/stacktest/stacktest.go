@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Stack is a running pair of servers.
@@ -187,16 +188,26 @@ func (s *Stack) Start(t testing.TB, server string)  { t.Helper(); s.treat(t, "st
 // Query runs SQL over HTTP and returns what it printed, without the last line break.
 func (s *Stack) Query(t testing.TB, sql string) string {
 	t.Helper()
+	// The library that serves here may abort and start again (see devstack): wait for it.
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+		status, text, err := s.ask(sql)
+		switch {
+		case err == nil && status == http.StatusOK:
+			return strings.TrimSuffix(text, "\n")
+		case err == nil && !strings.Contains(text, "Code: 236."), time.Now().After(end):
+			t.Fatalf("clickhouse: %s: %v %s", sql, err, text)
+		}
+	}
+}
+
+func (s *Stack) ask(sql string) (status int, text string, err error) {
 	res, err := http.Post("http://"+s.ClickHouseHTTP+"/", "text/plain", strings.NewReader(sql))
 	if err != nil {
-		t.Fatalf("clickhouse: %v", err)
+		return 0, "", err
 	}
 	defer res.Body.Close()
 	b, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != http.StatusOK {
-		t.Fatalf("clickhouse: %s: %v %s", sql, err, b)
-	}
-	return strings.TrimSuffix(string(b), "\n")
+	return res.StatusCode, string(b), err
 }
 
 // Database returns the name of a database that is this test's own and is dropped after it.
