@@ -132,13 +132,30 @@ func (s *server) stop(sig syscall.Signal) error {
 	}
 	_ = syscall.Kill(-pid, syscall.SIGCONT) // a paused process cannot end
 	_ = syscall.Kill(-pid, sig)
-	for deadline := time.Now().Add(10 * time.Second); s.pid() != 0; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); groupLives(pid); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			_ = syscall.Kill(-pid, syscall.SIGKILL)
 			deadline = deadline.Add(time.Hour)
 		}
 	}
 	return os.Remove(s.pidFile())
+}
+
+// groupLives reports whether any process of the group still runs: a supervisor is gone long before the big child
+// that it started, and the child holds locks until its memory is freed.
+func groupLives(group int) bool {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, path := range stats {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+		if len(fields) > 2 && fields[0] != "Z" && fields[0] != "X" && fields[2] == strconv.Itoa(group) {
+			return true
+		}
+	}
+	return len(stats) == 0 && syscall.Kill(-group, 0) == nil // no /proc
 }
 
 // treat does what tests ask for.
