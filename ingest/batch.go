@@ -13,18 +13,19 @@ type batch struct {
 	pack       *scoring.Pack
 	deployment string
 
-	block   Block
-	dead    []scoring.DeadLetter
-	alerts  []scoring.Alert
-	line    scoring.Line // Range.To moves on as entries are taken in
-	bytes   int          // of record values
-	records int
-	opened  time.Time
-	clock   int64 // Kafka time for topics that keep the producer's clock, unix milliseconds
-	day     int64
-	planned bool
-	compare bool // rows of the range may be stored already, under other bounds
-	share   share
+	block    Block
+	dead     []scoring.DeadLetter
+	alerts   []scoring.Alert
+	line     scoring.Line // Range.To moves on as entries are taken in
+	bytes    int          // of record values
+	records  int
+	opened   time.Time
+	clock    int64 // Kafka time for topics that keep the producer's clock, unix milliseconds
+	day      int64
+	measured int64 // memory of the block when it was measured, and what came since
+	planned  bool
+	compare  bool // rows of the range may be stored already, under other bounds
+	share    share
 }
 
 // full reports whether the batch has reached a bound of design section 12.
@@ -33,8 +34,20 @@ func (b *batch) full() bool { return b.block.Rows() >= MaxBatchRows || b.bytes >
 // empty reports whether the batch covers no offset.
 func (b *batch) empty() bool { return b.line.From == b.line.To }
 
-// memory is what the batch holds, about: the columns, and the texts on their way out.
-func (b *batch) memory() int64 { return int64(b.block.Bytes()) + int64(len(b.dead)+len(b.alerts))*2048 }
+// measureEvery is how many records come between two looks at the block's many columns.
+const measureEvery = 32
+
+// memory is what the batch holds: the columns, and about what the texts on their way out take.
+func (b *batch) memory() int64 { return b.measured + int64(len(b.dead)+len(b.alerts))*2048 }
+
+// measure keeps the measure up to date: to the byte now and then, by the size of the record in between.
+func (b *batch) measure(record int) {
+	if b.records%measureEvery == 0 {
+		b.measured = int64(b.block.Bytes())
+		return
+	}
+	b.measured += int64(record)
+}
 
 const millisPerDay = 24 * 60 * 60 * 1000
 
@@ -80,6 +93,7 @@ func (b *batch) addRecord(e *Entry) {
 	b.records++
 	b.bytes += len(rec.Value)
 	b.judge.Record(rec, b)
+	b.measure(len(rec.Value))
 }
 
 // Row and Dead make the batch the output of its lane's judge.

@@ -18,7 +18,6 @@ type Block struct {
 	names   []string
 	columns []column
 	n       int
-	bytes   int
 	last    scoring.Origin
 	hash    uint64
 	day     int64 // of Kafka time, in days since 1970
@@ -29,10 +28,10 @@ type Block struct {
 	level, alert, topic, packCol, eng *textCol
 	partition, item, epoch            *i32Col
 	offset, stateFrom                 *i64Col
-	rules, severities, whys           *list[string]
-	contributions                     *list[int32]
-	flags, lacks, failed              *list[string]
-	attributes                        *pairs
+	rules, severities, whys           *textsCol
+	contributions                     *scoresCol
+	flags, lacks, failed              *textsCol
+	attributes                        *pairsCol
 	fields                            [len(scoring.Fields)]column
 	lengths                           [3]*u32Col
 	prints                            [3]*u64Col
@@ -40,7 +39,6 @@ type Block struct {
 
 	texts  [4][]string
 	shares []int32
-	kv     []proto.KV[string, string]
 	buf    []byte
 
 	// Epoch and StateFrom of the lane stand on every row.
@@ -140,7 +138,6 @@ func (b *Block) Append(e *scoring.Event, v *scoring.Verdict) {
 	if v.Alert != scoring.NoAlert {
 		b.alert.set(n, v.Alert.String())
 	}
-	b.bytes += 96
 	b.judgement(n, v)
 	b.event(n, e)
 	b.hash = b.hash*0x100000001b3 ^ uint64(o.Offset)<<20 ^ uint64(o.Item)<<44 ^ uint64(v.Score)
@@ -155,7 +152,6 @@ func (b *Block) judgement(n int, v *scoring.Verdict) {
 			r := &b.pack.Rules[h.Rule]
 			rules, severities, whys = append(rules, r.ID), append(severities, r.Severity.String()), append(whys, h.Why)
 			b.shares = append(b.shares, int32(h.Contribution))
-			b.bytes += 64 + len(h.Why)
 		}
 		b.rules.set(n, rules)
 		b.severities.set(n, severities)
@@ -174,7 +170,7 @@ func (b *Block) judgement(n int, v *scoring.Verdict) {
 		b.texts[3] = names
 	}
 	for _, l := range [...]struct {
-		col  *list[string]
+		col  *textsCol
 		list []int
 	}{{b.lacks, v.Lacks}, {b.failed, v.Failed}} {
 		if len(l.list) > 0 {
@@ -198,16 +194,12 @@ func (b *Block) event(n int, e *scoring.Event) {
 		switch c := c.(type) {
 		case *textCol:
 			c.set(n, e.Str(id))
-			b.bytes += 20 + len(e.Str(id))
 		case *i64Col:
 			c.set(n, e.Int(id))
-			b.bytes += 8
 		case *boolCol:
 			c.set(n, e.Bool(id))
-			b.bytes++
-		case *list[string]:
+		case *textsCol:
 			c.set(n, e.List(id))
-			b.bytes += 24 * (1 + len(e.List(id)))
 		}
 	}
 	for i, c := range contents {
@@ -215,21 +207,16 @@ func (b *Block) event(n int, e *scoring.Event) {
 			b.lengths[i].set(n, uint32(len(s)))
 			b.buf = append(b.buf[:0], s...)
 			b.prints[i].set(n, siphash.Hash(b.k0, b.k1, b.buf))
-			b.bytes += 12
 		}
 	}
 	if s := e.Str(scoring.FieldContent); s != "" && b.Excerpt > 0 {
 		s = cut(s, b.Excerpt)
 		b.excerpt.set(n, s)
-		b.bytes += 20 + len(s)
 	}
 	if len(e.Attributes) > 0 {
-		b.kv = b.kv[:0]
 		for _, a := range e.Attributes {
-			b.kv = append(b.kv, proto.KV[string, string]{Key: a.Key, Value: a.Value})
-			b.bytes += 40 + len(a.Key) + len(a.Value)
+			b.attributes.add(n, a.Key, a.Value)
 		}
-		b.attributes.set(n, b.kv)
 	}
 }
 
@@ -247,8 +234,13 @@ func cut(s string, n int) string {
 // Rows is the number of rows.
 func (b *Block) Rows() int { return b.n }
 
-// Bytes is about the memory that the rows hold.
-func (b *Block) Bytes() int { return b.bytes }
+// Bytes is the memory that the rows take.
+func (b *Block) Bytes() (n int) {
+	for _, c := range b.columns {
+		n += c.bytes()
+	}
+	return n
+}
 
 // Hash covers origins and scores of the rows, in order.
 func (b *Block) Hash() uint64 { return b.hash }
@@ -258,7 +250,7 @@ func (b *Block) Reset() {
 	for _, c := range b.columns {
 		c.reset()
 	}
-	b.n, b.bytes, b.hash, b.day, b.mixed, b.last = 0, 0, 0, -1, false, scoring.Origin{}
+	b.n, b.hash, b.day, b.mixed, b.last = 0, 0, -1, false, scoring.Origin{}
 }
 
 // input is what goes over the wire: the columns that say something.
@@ -282,9 +274,9 @@ type place struct {
 
 // placeOf returns the identity of row i.
 func (b *Block) placeOf(i int) place {
-	p := place{offset: b.offset.col.Row(i)}
-	if i < b.item.col.Rows() {
-		p.item = b.item.col.Row(i)
+	p := place{offset: b.offset.col[i]}
+	if i < b.item.rows() {
+		p.item = b.item.col[i]
 	}
 	return p
 }
