@@ -37,6 +37,11 @@ test: tools ## every test, with real servers
 .PHONY: race
 race: tools ## the race detector on what is concurrent
 	@CGO_ENABLED=1 $(GO) test -race ./ingest ./ingest/file ./sink/... ./scoring ./rules
+	@CGO_ENABLED=1 AGENTRISK_RACE=1 $(GO) test -count=1 -run 'TestEveryEventOnceThoughAProcessIsKilled|TestKafkaAwayAndBack' ./cmd/agentrisk
+
+.PHONY: outage
+outage: tools ## ClickHouse away for OUTAGE (3m) under load: flat memory, nothing lost
+	@AGENTRISK_OUTAGE=$(or $(OUTAGE),3m) $(GO) test -count=1 -v -run TestClickHouseAwayAndBack ./cmd/agentrisk
 
 .PHONY: lint
 lint: tools ## gofmt, go vet, staticcheck

@@ -154,24 +154,41 @@ func TestHistory64DatabaseRestoredFromABackup(t *testing.T) {
 	p.stop(t)
 }
 
-// ClickHouse is away for a while: the process stays, stays in the group, and catches up by itself.
+// ClickHouse is away while ten times what memory may hold comes in: the process stays in the group, takes no more than
+// its budget, and catches up by itself. AGENTRISK_OUTAGE=3m makes the outage longer.
 func TestClickHouseAwayAndBack(t *testing.T) {
+	outage := 30 * time.Second
+	if text := os.Getenv("AGENTRISK_OUTAGE"); text != "" {
+		var err error
+		if outage, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+	}
 	stack := stacktest.StartOwn(t)
 	s := newSystem(t, stack, "")
+	s.append("memory: {budget: 64MiB, state: 64MiB}\n")
 	p := s.run()
-	one, two := s.fleet(4_000, 6), s.fleet(4_000, 7)
+	one, two := s.fleet(4_000, 6), s.fleet(200_000, 7)
 	s.publish(one)
 	s.stored(4_000)
 	stack.Kill(t, "clickhouse")
+	began := time.Now()
 	s.publish(two)
-	time.Sleep(15 * time.Second) // longer than the group's session
-	select {
-	case <-p.done:
-		t.Fatalf("the pipeline ended: %v\n%s", p.err, p.text())
-	default:
+	for last := 0; time.Since(began) < outage; time.Sleep(outage / 6) {
+		select {
+		case <-p.done:
+			t.Fatalf("the pipeline ended: %v\n%s", p.err, p.text())
+		default:
+		}
+		now := p.memory(t)
+		t.Logf("%s after the database went the process holds %d MiB", time.Since(began).Round(time.Second), now)
+		if last > 0 && now > last+64 {
+			t.Errorf("memory grows while the database is away: %d MiB, then %d MiB", last, now)
+		}
+		last = now
 	}
 	stack.Start(t, "clickhouse")
-	s.settled(8_000)
+	s.settled(204_000)
 	if n := strings.Count(p.text(), "group joined"); n != 1 {
 		t.Errorf("the group was joined %d times, want once", n)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,7 +29,12 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		program = filepath.Join(dir, "agentrisk")
-		if out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput(); err != nil {
+		build := exec.Command("go", "build", "-o", program, ".")
+		if os.Getenv("AGENTRISK_RACE") != "" { // make race: the detector over the whole process, which ends at a finding
+			build = exec.Command("go", "build", "-race", "-o", program, ".")
+			os.Setenv("GORACE", "halt_on_error=1")
+		}
+		if out, err := build.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 			return 1
 		}
@@ -85,6 +91,18 @@ http: {listen: "127.0.0.1:0"}
 	}
 }
 
+// append adds lines to the configuration.
+func (s *system) append(text string) {
+	s.t.Helper()
+	b, err := os.ReadFile(s.config)
+	if err == nil {
+		err = os.WriteFile(s.config, append(b, text...), 0o644)
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // must runs a command of the program and returns its output.
 func (s *system) must(args ...string) string {
 	s.t.Helper()
@@ -129,6 +147,22 @@ func (s *system) run() *process {
 func (p *process) text() string {
 	b, _ := os.ReadFile(p.log.Name())
 	return string(b)
+}
+
+// memory is what the process has resident, in MiB.
+func (p *process) memory(t *testing.T) int {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(b), "VmRSS:")
+	kib, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	n, err := strconv.Atoi(kib)
+	if err != nil {
+		t.Fatalf("VmRSS of the process: %v", err)
+	}
+	return n / 1024
 }
 
 func (p *process) kill() {

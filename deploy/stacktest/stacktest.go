@@ -147,11 +147,7 @@ func read(program, dir string) (*Stack, error) {
 var build = sync.OnceValues(func() (string, error) {
 	_, file, _, _ := runtime.Caller(0)
 	root := filepath.Dir(filepath.Dir(filepath.Dir(file)))
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(cache, "agentrisk", "bin")
+	dir := filepath.Join(root, ".cache", "bin") // of this checkout: another may hold another version
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
