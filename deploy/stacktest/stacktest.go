@@ -1,7 +1,9 @@
 // Package stacktest gives tests real servers: Kafka and ClickHouse as cmd/devstack runs them.
 //
 // Tests of one process share a stack, unless AGENTRISK_STACK_DIR names one that `make up` started. A test that breaks
-// its servers takes its own. What cannot be started fails the test; nothing is skipped.
+// its servers takes its own. What cannot be started fails the test. AGENTRISK_TEST_KAFKA is apache or kfake; without it
+// Apache Kafka serves where Java is present, else kfake, and the tests of what only Apache Kafka does say that they were
+// left out ([Stack.NeedApache]).
 package stacktest
 
 import (
@@ -111,6 +113,9 @@ func begin(dir string) (*Stack, error) {
 }
 
 func bring(program, dir string, args ...string) (*Stack, error) {
+	if kind := os.Getenv("AGENTRISK_TEST_KAFKA"); kind != "" {
+		args = append([]string{"--kafka", kind}, args...)
+	}
 	if out, err := exec.Command(program, append([]string{"up", dir}, args...)...).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("devstack up: %w\n%s", err, out)
 	}
@@ -180,6 +185,19 @@ func (s *Stack) Kill(t testing.TB, server string)   { t.Helper(); s.treat(t, "ki
 func (s *Stack) Pause(t testing.TB, server string)  { t.Helper(); s.treat(t, "pause", server) }
 func (s *Stack) Resume(t testing.TB, server string) { t.Helper(); s.treat(t, "resume", server) }
 func (s *Stack) Start(t testing.TB, server string)  { t.Helper(); s.treat(t, "start", server) }
+
+// NeedApache leaves the test out where the embedded broker serves, which does not do what it is about. With CI set it
+// fails: there Apache Kafka must be present.
+func (s *Stack) NeedApache(t testing.TB, what string) {
+	t.Helper()
+	switch {
+	case s.KafkaKind == "apache":
+	case os.Getenv("CI") != "" && os.Getenv("AGENTRISK_TEST_KAFKA") != "kfake":
+		t.Fatalf("this test needs Apache Kafka (Java 17 and Maven): kfake has no %s", what)
+	default:
+		t.Skipf("NOT RUN: kfake has no %s; install Java 17 and Maven for Apache Kafka", what)
+	}
+}
 
 // Query runs SQL over HTTP and returns what it printed, without the last line break.
 func (s *Stack) Query(t testing.TB, sql string) string {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/agentrisk/agentrisk/deploy/stacktest"
 )
 
 func TestMatch(t *testing.T) {
@@ -33,7 +35,7 @@ func TestMatch(t *testing.T) {
 func TestTopics(t *testing.T) {
 	c := newClient(t)
 	id, err := c.ClusterID(deadline(t))
-	if err != nil || len(id) < 10 {
+	if err != nil || id == "" {
 		t.Errorf("cluster %q %v", id, err)
 	}
 	base := newTopic(t, c, 1)
@@ -67,7 +69,11 @@ func TestCreateTopics(t *testing.T) {
 	if err != nil || len(advice) != 1 || !strings.Contains(advice[0], "CreateTime") {
 		t.Errorf("%v %v", advice, err)
 	}
-	if _, err := c.CreateTopics(deadline(t), NewTopic{Name: "not a name!", Partitions: 1}); err == nil {
+}
+
+func TestCreateTopicsWithABadName(t *testing.T) {
+	stacktest.Start(t).NeedApache(t, "rules for names")
+	if _, err := newClient(t).CreateTopics(deadline(t), NewTopic{Name: "not a name!", Partitions: 1}); err == nil {
 		t.Error("a name that Kafka refuses was taken")
 	}
 }

@@ -16,6 +16,8 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/agentrisk/agentrisk/deploy/stacktest"
 )
 
 // What our producer sent, and what the broker itself compressed (Java's codecs, snappy with xerial framing), comes
@@ -33,6 +35,8 @@ func TestFetchReadsEveryCodec(t *testing.T) {
 			t.Run(fmt.Sprintf("%s by %s", codec, map[bool]string{true: "producer", false: "broker"}[setting == "producer"]), func(t *testing.T) {
 				if setting == "none" {
 					setting = "uncompressed"
+				} else if setting != "producer" {
+					stacktest.Start(t).NeedApache(t, "compression by the broker")
 				}
 				topic := rawTopic(t, c, "compression.type", setting)
 				from := None
@@ -70,6 +74,7 @@ func TestFetchReadsEveryCodec(t *testing.T) {
 // History 39: the broker stamps records, the producer's clock stands at 1999. Both read paths of kafka-go return
 // 1999.
 func TestHistory39AppendTime(t *testing.T) {
+	stacktest.Start(t).NeedApache(t, "append time")
 	c := newClient(t)
 	topic := newTopic(t, c, 1)
 	before := time.Now().Add(-time.Minute)
@@ -249,6 +254,7 @@ func TestFetchManyLanes(t *testing.T) {
 // Records of an aborted transaction are named as such, a marker takes an offset, and an open transaction bounds
 // what a fetch sees.
 func TestFetchTransactions(t *testing.T) {
+	stacktest.Start(t).NeedApache(t, "transactions of a producer without franz-go")
 	c := newClient(t)
 	topic := newTopic(t, c, 1)
 	stable := func(want int64) {
