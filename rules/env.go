@@ -17,6 +17,7 @@ type environment struct {
 	fields  map[string]scoring.FieldID // dotted name
 	at      map[scoring.FieldID][]int  // place of a field in the twin
 	feature map[string]int             // name -> index in the pack
+	flag    []bool                     // of features: true or false, not a number
 	featAt  [][]int
 }
 
@@ -49,6 +50,7 @@ func newEnvironment(features []scoring.Feature, lists map[string][]string) *envi
 		if f.Kind == scoring.Sequence {
 			t = boolType
 		}
+		e.flag = append(e.flag, t == boolType)
 		leaves = append(leaves, leaf{f.Name, t})
 		e.feature[f.Name] = i
 	}

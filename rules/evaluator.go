@@ -11,18 +11,20 @@ import (
 	"github.com/agentrisk/agentrisk/scoring"
 )
 
-// evaluator answers a pack's questions on one virtual machine. It fills the twin with the fields that the pack reads
-// and that the event has; the others keep the values of absence.
+// evaluator answers a pack's questions: directly, or on one virtual machine. For the machine it fills the twin with the
+// fields that its expressions read and that the event has; the others keep the values of absence.
 type evaluator struct {
-	pack  *Pack
-	vm    vm.VM
-	event *scoring.Event
+	pack    *Pack
+	vm      vm.VM
+	event   *scoring.Event
+	values  []int64 // of features
+	element string  // of the list that a direct predicate looks at
 
 	env     any // pointer to the twin
 	slots   []slot
+	stale   bool  // the twin does not hold the event yet
 	filled  []int // slots that hold the event's values
 	feature []reflect.Value
-	values  []int64
 
 	ruleSet, featureSet []uint64
 	boxes               map[string]any // short texts that came before, to make no garbage for them
@@ -56,11 +58,11 @@ func (p *Pack) newEvaluator() scoring.Evaluator {
 	return v
 }
 
-// reads lists the fields that any expression of the pack reads.
+// reads lists the fields that an expression of the pack reads on the machine.
 func (p *Pack) reads() (ids []scoring.FieldID) {
 	var seen [256]bool
 	add := func(x *expression) {
-		if x == nil {
+		if x == nil || x.direct.truth != nil || x.direct.whole != nil {
 			return
 		}
 		for _, id := range x.fields {
@@ -116,28 +118,38 @@ func (v *evaluator) text(s string) any {
 }
 
 // Bind implements [scoring.Evaluator].
-func (v *evaluator) Bind(e *scoring.Event) {
-	v.event = e
+func (v *evaluator) Bind(e *scoring.Event) { v.event, v.stale = e, true }
+
+// SetFeature implements [scoring.Evaluator].
+func (v *evaluator) SetFeature(i int, value int64) { v.values[i] = value }
+
+// run asks the machine.
+func (v *evaluator) run(x *expression) (any, error) {
+	if v.stale {
+		v.fill()
+	}
+	for _, i := range x.features {
+		if v.pack.env.flag[i] {
+			v.feature[i].Set(reflect.ValueOf(v.values[i] != 0))
+		} else {
+			v.feature[i].Set(reflect.ValueOf(int(v.values[i])))
+		}
+	}
+	return v.vm.Run(x.program, v.env)
+}
+
+// fill gives the twin the event's values.
+func (v *evaluator) fill() {
 	for _, i := range v.filled {
 		v.slots[i].leaf.Set(v.slots[i].absent)
 	}
-	v.filled = v.filled[:0]
+	v.stale, v.filled = false, v.filled[:0]
 	for i := range v.slots {
-		if s := &v.slots[i]; e.Has(s.id) {
-			s.leaf.Set(reflect.ValueOf(v.box(*s, e)))
+		if s := &v.slots[i]; v.event.Has(s.id) {
+			s.leaf.Set(reflect.ValueOf(v.box(*s, v.event)))
 			v.filled = append(v.filled, i)
 		}
 	}
-}
-
-// SetFeature implements [scoring.Evaluator].
-func (v *evaluator) SetFeature(i int, value int64) {
-	v.values[i] = value
-	if v.pack.Features[i].Kind == scoring.Sequence {
-		v.feature[i].Set(reflect.ValueOf(value != 0))
-		return
-	}
-	v.feature[i].Set(reflect.ValueOf(int(value)))
 }
 
 // Features implements [scoring.Evaluator].
@@ -158,7 +170,11 @@ func (v *evaluator) Reset(feature int) (bool, error) { return v.ask(v.pack.featu
 
 // Value implements [scoring.Evaluator].
 func (v *evaluator) Value(feature int) (int64, error) {
-	out, err := v.vm.Run(v.pack.features[feature].value.program, v.env)
+	x := v.pack.features[feature].value
+	if f := x.direct.whole; f != nil {
+		return f(v), nil
+	}
+	out, err := v.run(x)
 	if err != nil {
 		return 0, err
 	}
@@ -191,7 +207,10 @@ func (v *evaluator) ask(x *expression) (bool, error) {
 	if x == nil {
 		return true, nil
 	}
-	out, err := v.vm.Run(x.program, v.env)
+	if f := x.direct.truth; f != nil {
+		return f(v), nil
+	}
+	out, err := v.run(x)
 	if err != nil {
 		return false, err
 	}

@@ -23,7 +23,8 @@ type expression struct {
 	source   string            // canonical, parameters and lists put in
 	fields   []scoring.FieldID // that it reads, in source order
 	features []int
-	key      key // what must hold for it to be true
+	key      key   // what must hold for it to be true
+	direct   value // what runs in place of the program, where it can
 }
 
 // builtins that an expression may call: bounded, pure, and without a clock.
@@ -71,6 +72,7 @@ func (c *compiler) compile(src string, params map[string]any, number bool) (*exp
 	if x.program, err = expr.Compile(x.source, c.options(c.env.typed, kind)...); err != nil {
 		return nil, err
 	}
+	x.direct, _ = direct{c.env}.compile(tree.Node)
 	if !number {
 		x.key = c.env.keyOf(tree.Node)
 	}
