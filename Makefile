@@ -53,6 +53,7 @@ lint: tools ## gofmt, go vet, staticcheck
 .PHONY: bench
 bench: build devstack ## a table per stage and end to end (DATA=dir adds the recorded feed)
 	@$(GO) test -run '^$$' -bench . -benchmem ./scoring ./rules ./ingest ./ingest/kafka ./sink/clickhouse
+	@AGENTRISK_BENCH_DATA=$(DATA) $(GO) test -run '^$$' -bench Stages ./cmd/agentrisk | awk -f deploy/stages.awk
 	@DATA=$(DATA) deploy/bench.sh
 
 .PHONY: fuzz
