@@ -50,6 +50,10 @@ lint: tools ## gofmt, go vet, staticcheck
 	@$(GO) vet -C cmd/devstack ./...
 	@$(GO) run $(STATICCHECK) ./...
 
+.PHONY: vuln
+vuln: tools ## known vulnerabilities that the code reaches
+	@deploy/vulncheck.sh
+
 .PHONY: bench
 bench: build devstack ## a table per stage and end to end (DATA=dir adds the recorded feed)
 	@$(GO) test -run '^$$' -bench . -benchmem ./scoring ./rules ./ingest ./ingest/kafka ./sink/clickhouse
