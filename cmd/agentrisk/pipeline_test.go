@@ -18,6 +18,7 @@ import (
 // Two processes share the lanes; one is killed while rows are on their way and started again. Every event stands there
 // once, with the verdict that `agentrisk score` gives.
 func TestEveryEventOnceThoughAProcessIsKilled(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, stacktest.Start(t), "")
 	path := s.fleet(30_000, 1)
 	first, second := s.run(), s.run()
@@ -45,6 +46,7 @@ func TestEveryEventOnceThoughAProcessIsKilled(t *testing.T) {
 
 // What is no event becomes a dead letter with its reason; everything else goes on.
 func TestBadInputBecomesDeadLetters(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, stacktest.Start(t), "")
 	bad := map[string]string{
 		`{"kind":`:                                                              "invalid_json",
@@ -79,6 +81,7 @@ func TestBadInputBecomesDeadLetters(t *testing.T) {
 
 // History 44: staging and production on one database.
 func TestHistory44AnotherGroupIsRefused(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, stacktest.Start(t), "")
 	p := s.run()
 	eventually(t, "the claim is written", func() bool { return s.count("claim") == "1" })
@@ -93,6 +96,7 @@ func TestHistory44AnotherGroupIsRefused(t *testing.T) {
 // History 43: a topic is deleted and made again while the group is away. The lane parks and says what to do; with a new
 // epoch everything that the topic now holds is judged.
 func TestHistory43TopicMadeAgain(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, stacktest.Start(t), "")
 	one := s.fleet(3_000, 3)
 	s.publish(one)
@@ -131,6 +135,7 @@ func TestHistory43TopicMadeAgain(t *testing.T) {
 // History 64: the database is restored from yesterday's backup while the group's commit is today's. Nothing is skipped,
 // and what the table still has is not doubled.
 func TestHistory64DatabaseRestoredFromABackup(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, stacktest.Start(t), "")
 	path := s.fleet(8_000, 5)
 	s.publish(path)
@@ -157,6 +162,7 @@ func TestHistory64DatabaseRestoredFromABackup(t *testing.T) {
 // ClickHouse is away while ten times what memory may hold comes in: the process stays in the group, takes no more than
 // its budget, and catches up by itself. AGENTRISK_OUTAGE=3m makes the outage longer.
 func TestClickHouseAwayAndBack(t *testing.T) {
+	t.Parallel()
 	outage := 30 * time.Second
 	if text := os.Getenv("AGENTRISK_OUTAGE"); text != "" {
 		var err error
@@ -197,6 +203,7 @@ func TestClickHouseAwayAndBack(t *testing.T) {
 
 // A broker that dies and comes back.
 func TestKafkaAwayAndBack(t *testing.T) {
+	t.Parallel()
 	stack := stacktest.StartOwn(t)
 	s := newSystem(t, stack, "")
 	p := s.run()
@@ -213,6 +220,7 @@ func TestKafkaAwayAndBack(t *testing.T) {
 // The program is told of a topic's clock and of one that keeps the producer's: both ways every event counts once, also
 // when a process dies.
 func TestTopicWithTheProducersClock(t *testing.T) {
+	t.Parallel()
 	s := newSystem(t, stacktest.Start(t), "")
 	c := &segmentio.Client{Addr: segmentio.TCP(s.stack.Brokers...)}
 	if _, err := c.CreateTopics(soon(t), &segmentio.CreateTopicsRequest{Topics: []segmentio.TopicConfig{{Topic: s.prefix + "gamma", NumPartitions: 2, ReplicationFactor: 1}}}); err != nil {
