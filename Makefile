@@ -7,6 +7,7 @@ DATA ?=
 FUZZTIME ?= 20s
 # CI puts a runner here that runs a failed test once more and says so (see .ci/run).
 GOTEST ?= $(GO) test
+PACKAGES ?= ./...
 export CGO_ENABLED ?= 0
 COMMIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -33,7 +34,7 @@ demo: build devstack ## the whole system at work, in a minute (KEEP=1 leaves it 
 
 .PHONY: test
 test: tools ## every test, with real servers
-	@$(GOTEST) -timeout 30m -parallel 3 ./...
+	@$(GOTEST) -timeout 30m -parallel 3 $(PACKAGES)
 	@$(GO) test -C cmd/devstack ./...
 
 .PHONY: race
@@ -64,8 +65,7 @@ bench: build devstack ## a table per stage and end to end (DATA=dir adds the rec
 
 .PHONY: fuzz
 fuzz: tools ## every fuzz target for FUZZTIME each
-	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
-		echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$p; done; done
+	@deploy/fuzz.sh $(FUZZTIME)
 
 .PHONY: spine
 spine: build devstack ## recorded events from DATA=dir through two processes, killed ten times: every one exactly once
