@@ -13,31 +13,20 @@ import (
 
 func main() { os.Exit(Main()) }
 
-// Main runs the program and returns its exit status: 0 done, 1 it failed, 2 it was called wrongly.
+// Main runs the program and returns its exit status: see `agentrisk help exit-codes`.
 func Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := rootCommand().ExecuteContext(ctx)
-	var usage usageError
-	switch {
-	case err == nil:
-		return 0
-	case errors.Is(err, errSilent):
-		return 1
-	case errors.As(err, &usage):
+	status := statusOf(err)
+	if err != nil && !errors.Is(err, errSilent) && !errors.Is(err, errFindings) {
 		fmt.Fprintln(os.Stderr, "agentrisk:", err)
-		fmt.Fprintln(os.Stderr, "see: agentrisk --help")
-		return 2
 	}
-	fmt.Fprintln(os.Stderr, "agentrisk:", err)
-	return 1
+	if status == statusUsage {
+		fmt.Fprintln(os.Stderr, "see: agentrisk --help")
+	}
+	return status
 }
-
-// errSilent ends with status 1 after the command has said why.
-var errSilent = errors.New("failed")
-
-// usageError is a mistake in how a command was called.
-type usageError struct{ error }
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
@@ -51,14 +40,19 @@ First steps:
   agentrisk score events.ndjson          judge a file, without any server
   agentrisk migrate --config C           make tables and topics
   agentrisk run --config C               the pipeline
-  agentrisk simulate --config C --to kafka --seed 1 --events 10000`,
+  agentrisk simulate --config C --to kafka --seed 1 --events 10000
+
+What a script needs: --output json on commands that print results, and ` + "`agentrisk help exit-codes`" + `. Completion of
+commands, rules, formats and topics: ` + "`source <(agentrisk completion bash)`" + `, or zsh, fish, powershell.`,
+		Example: `  agentrisk simulate --seed 1 --events 1000 | agentrisk score
+  agentrisk check --config agentrisk.yaml --topic agent.events.alpha`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		runCommand(), scoreCommand(), rulesCommand(), migrateCommand(), notifyCommand(), reconcileCommand(),
 		simulateCommand(), configCommand(), versionCommand(),
 	)
+	calledRight(root)
 	return root
 }

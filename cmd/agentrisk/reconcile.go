@@ -16,7 +16,7 @@ func reconcileCommand() *cobra.Command {
 		Short: "Prove that every offset has exactly one row or one reason",
 		Long: `Walks over every lane that the ledger knows, line by line, and compares three things: what the log holds (records,
 control records, aborted ones, holes), what the ledger says, and what the tables hold, without FINAL. It reads only and
-may run beside the pipeline. Status 1 when anything does not add up.`,
+may run beside the pipeline. Status 3 when anything does not add up.`,
 		Args: cobra.NoArgs,
 	}
 	path := configFlag(cmd)
@@ -67,7 +67,7 @@ may run beside the pipeline. Status 1 when anything does not add up.`,
 				len(lanes), total.Records, total.Rows, total.DeadLetters, total.Control, total.Aborted, total.Gaps, total.NotInLog, findings)
 		}
 		if findings > 0 {
-			return errSilent
+			return errFindings
 		}
 		return nil
 	}

@@ -26,12 +26,6 @@ func rulesCommand() *cobra.Command {
 	return cmd
 }
 
-// output adds --output to a command and returns whether JSON is wanted.
-func output(cmd *cobra.Command) func() bool {
-	form := cmd.Flags().StringP("output", "o", "text", "text or json")
-	return func() bool { return *form == "json" }
-}
-
 func packArgument(args []string) (*rules.Pack, error) {
 	if len(args) > 0 {
 		return loadPack(args[0])
@@ -58,7 +52,7 @@ func rulesLint() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lint [DIR]",
 		Short: "Say what is wrong or doubtful about a pack, with file, line and caret",
-		Long:  "Status 1 when there is an error; warnings and hints leave it 0.",
+		Long:  "Status 3 when there is an error; warnings and hints leave it 0.",
 		Args:  cobra.MaximumNArgs(1),
 	}
 	asJSON := output(cmd)
@@ -81,7 +75,7 @@ func rulesLint() *cobra.Command {
 			}
 		}
 		if bad > 0 {
-			return errSilent
+			return errFindings
 		}
 		if !asJSON() {
 			fmt.Fprintf(cmd.OutOrStdout(), "%s %s: %d rules, %d features, no errors, %d remarks\n", pack.Name, pack.Version, len(pack.Rules), len(pack.Features), len(problems))
@@ -128,7 +122,7 @@ func rulesTest() *cobra.Command {
 			fmt.Fprintf(cmd.OutOrStdout(), "%d tests, %d failed\n", len(results), failed)
 		}
 		if failed > 0 {
-			return errSilent
+			return errFindings
 		}
 		return nil
 	}
