@@ -49,5 +49,6 @@
 //
 // # The commands
 //
-// One file a command: run, score, rules, migrate, notify, reconcile, simulate, config, version.
+// One file a command: run, score, rules, migrate, notify, reconcile, simulate, receive,
+// health, config, version.
 package main

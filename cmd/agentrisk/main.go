@@ -51,7 +51,7 @@ commands, rules, formats and topics: ` + "`source <(agentrisk completion bash)`"
 	}
 	root.AddCommand(
 		runCommand(), scoreCommand(), rulesCommand(), migrateCommand(), notifyCommand(), reconcileCommand(),
-		simulateCommand(), configCommand(), versionCommand(),
+		simulateCommand(), receiveCommand(), healthCommand(), configCommand(), versionCommand(),
 	)
 	calledRight(root)
 	return root
