@@ -395,7 +395,7 @@ func (l *lane) finish(ctx context.Context, gen Generation) error {
 	l.done, l.fence, l.lineAt = r.To, l.tailOf(b), l.p.now()
 	l.planned = nil
 	l.p.recycle(b)
-	l.status.finished(r.To)
+	l.status.finished(r.To, b.judge.Engine.Stats())
 	if l.done-l.snapAt > snapshotTail && l.open == nil {
 		return l.snapshot(ctx)
 	}
@@ -516,6 +516,7 @@ type laneStatus struct {
 	done          atomic.Int64
 	planTo        atomic.Int64
 	planAt        atomic.Int64 // unix nanoseconds, 0 without a plan
+	stats         atomic.Pointer[scoring.Stats]
 }
 
 type stateText struct {
@@ -540,9 +541,10 @@ func (s *laneStatus) planned(r scoring.Range, at time.Time) {
 	s.planAt.Store(at.UnixNano())
 }
 
-func (s *laneStatus) finished(to int64) {
+func (s *laneStatus) finished(to int64, state scoring.Stats) {
 	s.done.Store(to)
 	s.planAt.Store(0)
+	s.stats.Store(&state)
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

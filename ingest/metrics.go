@@ -88,6 +88,11 @@ var (
 	descLag     = prometheus.NewDesc("agentrisk_lane_lag", "Offsets of the lane that are not stored yet.", laneLabels, nil)
 	descDone    = prometheus.NewDesc("agentrisk_lane_done_offset", "Everything below this offset is stored.", laneLabels, nil)
 	descPlanAge = prometheus.NewDesc("agentrisk_lane_plan_age_seconds", "Age of the range that is being stored, 0 without one.", laneLabels, nil)
+	descState   = prometheus.NewDesc("agentrisk_lane_state", "1 for the state that the lane is in: starting, running, retrying, waiting, parked, drained.", append(laneLabels, "state"), nil)
+	descAgents  = prometheus.NewDesc("agentrisk_state_agents", "Agents that the lane remembers.", laneLabels, nil)
+	descBytes   = prometheus.NewDesc("agentrisk_state_bytes", "Memory of what the lane remembers, about.", laneLabels, nil)
+	descEvicted = prometheus.NewDesc("agentrisk_state_evictions_total", "Agents and sessions that went because the lane's memory was full: later verdicts may be marked cold.", laneLabels, nil)
+	descPack    = prometheus.NewDesc("agentrisk_pack_info", "1 for the pack that the process judges by.", []string{"pack", "version", "digest", "engine"}, nil)
 	descUsed    = prometheus.NewDesc("agentrisk_memory_budget_used_bytes", "Memory that open batches hold.", nil, nil)
 	descTotal   = prometheus.NewDesc("agentrisk_memory_budget_bytes", "Memory that open batches may hold.", nil, nil)
 )
@@ -97,7 +102,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, c := range m.collectors() {
 		c.Describe(ch)
 	}
-	for _, d := range []*prometheus.Desc{descLag, descDone, descPlanAge, descUsed, descTotal} {
+	for _, d := range []*prometheus.Desc{descLag, descDone, descPlanAge, descState, descAgents, descBytes, descEvicted, descPack, descUsed, descTotal} {
 		ch <- d
 	}
 }
@@ -119,7 +124,12 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(descDone, float64(s.Done), s.Topic, part)
 		age, _ := time.ParseDuration(s.PlanAge)
 		gauge(descPlanAge, age.Seconds(), s.Topic, part)
+		gauge(descState, 1, s.Topic, part, s.State)
+		gauge(descAgents, float64(s.Agents), s.Topic, part)
+		gauge(descBytes, float64(s.StateBytes), s.Topic, part)
+		ch <- prometheus.MustNewConstMetric(descEvicted, prometheus.CounterValue, float64(s.Evictions), s.Topic, part)
 	}
+	gauge(descPack, 1, p.Pack.Name, p.Pack.Version, p.Pack.Digest, scoring.EngineVersion)
 	gauge(descUsed, float64(p.Budget.Used()))
 	gauge(descTotal, float64(p.Budget.Total()))
 }

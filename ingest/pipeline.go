@@ -224,6 +224,11 @@ type LaneStatus struct {
 	End       int64  `json:"end"`
 	PlanTo    int64  `json:"plan_to,omitempty"`
 	PlanAge   string `json:"plan_age,omitempty"`
+
+	// The state in memory, as the last batch left it. Evictions count from the lane's cold start.
+	Agents     int    `json:"agents"`
+	StateBytes int64  `json:"state_bytes"`
+	Evictions  uint64 `json:"evictions"`
 }
 
 // Lag is the number of offsets that are not stored yet.
@@ -238,6 +243,9 @@ func (p *Pipeline) Status() []LaneStatus {
 		t := l.status.state.Load()
 		s := LaneStatus{Topic: l.topic, Partition: l.partition, State: t.state, Detail: t.detail,
 			Done: l.status.done.Load(), Position: l.status.position.Load(), End: l.status.highWatermark.Load()}
+		if g := l.status.stats.Load(); g != nil {
+			s.Agents, s.StateBytes, s.Evictions = g.Agents, g.Bytes, g.Evictions
+		}
 		if at := l.status.planAt.Load(); at != 0 {
 			s.PlanTo, s.PlanAge = l.status.planTo.Load(), p.now().Sub(time.Unix(0, at)).Round(time.Millisecond).String()
 		}
