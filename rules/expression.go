@@ -21,6 +21,7 @@ import (
 type expression struct {
 	program  *vm.Program
 	source   string            // canonical, parameters and lists put in
+	tree     ast.Node          // the same, parsed
 	fields   []scoring.FieldID // that it reads, in source order
 	features []int
 	key      key   // what must hold for it to be true
@@ -68,7 +69,7 @@ func (c *compiler) compile(src string, params map[string]any, number bool) (*exp
 	if err := errors.Join(append(put.errs, look.check(tree.Node)...)...); err != nil {
 		return nil, err
 	}
-	x := &expression{source: tree.Node.String(), fields: look.fields, features: look.features}
+	x := &expression{source: tree.Node.String(), tree: tree.Node, fields: look.fields, features: look.features}
 	if x.program, err = expr.Compile(x.source, c.options(c.env.typed, kind)...); err != nil {
 		return nil, err
 	}
