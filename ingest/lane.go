@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/agentrisk/agentrisk/scoring"
@@ -348,87 +347,6 @@ func (l *lane) lease(ctx context.Context, gen Generation) error {
 	return l.commit(ctx, gen, l.written)
 }
 
-// finish stores the planned batch and everything that goes with it, the ledger line last.
-func (l *lane) finish(ctx context.Context, gen Generation) error {
-	b := l.planned
-	r := b.line.Range
-	lease := func(ctx context.Context) error { return l.lease(ctx, gen) }
-	began := l.p.now()
-	b.line.Rows, b.line.DeadLetters, b.line.Hash = uint64(b.block.Rows()), uint64(len(b.dead)), b.block.Hash()
-	b.line.Status = scoring.LineDone
-	if b.block.Rows() > 0 {
-		already, err := l.p.Store.Insert(ctx, Insert{Range: r, Block: b.block, Compare: b.compare, Lease: lease})
-		if err != nil {
-			return err
-		}
-		if already > 0 {
-			// Rows that stood already keep their verdicts, and alerts follow the rows, not a second judgement.
-			b.line.Status = scoring.LineMixed
-			if err := l.retry(ctx, lease, "read stored alerts", func() (err error) {
-				b.alerts, err = l.p.Store.StoredAlerts(ctx, r)
-				return err
-			}); err != nil {
-				return err
-			}
-		}
-	}
-	inserted := l.p.now()
-	b.line.Alerts = uint64(len(b.alerts))
-	for _, step := range []struct {
-		name string
-		n    int
-		do   func() error
-	}{
-		{"write alerts to the outbox", len(b.alerts), func() error { return l.p.Outbox.Write(ctx, b.alerts) }},
-		{"write dead letters to their topic", len(b.dead), func() error { return l.p.DeadLetterTopic.Write(ctx, b.dead) }},
-		{"write dead letters to their table", len(b.dead), func() error { return l.p.Store.DeadLetters(ctx, r, b.dead) }},
-		{"write the ledger", 1, func() error { return l.p.Store.Ledger(ctx, b.line) }},
-	} {
-		if step.n == 0 {
-			continue
-		}
-		if err := l.retry(ctx, lease, step.name, step.do); err != nil {
-			return err
-		}
-	}
-	l.p.metrics.finished(b, began, inserted, l.p.now())
-	l.done, l.fence, l.lineAt = r.To, l.tailOf(b), l.p.now()
-	l.planned = nil
-	l.p.recycle(b)
-	l.status.finished(r.To, b.judge.Engine.Stats())
-	if l.done-l.snapAt > snapshotTail && l.open == nil {
-		return l.snapshot(ctx)
-	}
-	return nil
-}
-
-func (l *lane) tailOf(b *batch) tail {
-	if b.line.LastKnown {
-		return tail{offset: b.line.LastOffset, hash: b.line.LastHash, known: true}
-	}
-	return l.fence
-}
-
-// retry repeats what may pass for as long as the lane is ours.
-func (l *lane) retry(ctx context.Context, lease func(context.Context) error, what string, do func() error) error {
-	for wait := 200 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
-		err := do()
-		var park *Park
-		if err == nil || ctx.Err() != nil || errors.As(err, &park) {
-			return err
-		}
-		l.log.Warn("will try again", "what", what, "err", err, "in", wait)
-		l.status.set(stateRetrying, what+": "+err.Error())
-		if !sleep(ctx, wait) {
-			return ctx.Err()
-		}
-		if err := lease(ctx); err != nil {
-			return err
-		}
-		l.status.set(stateRunning, "")
-	}
-}
-
 // idle acknowledges the last batch when no other follows, and says once a minute that the lane is alive.
 func (l *lane) idle(ctx context.Context, gen Generation) error {
 	if c := (commitment{l.done, l.metadata().encode()}); l.open == nil && l.written != c {
@@ -506,45 +424,6 @@ func (l *lane) dropChunk() {
 	l.tail.settle()
 	l.chunk.Release()
 	l.chunk, l.have = nil, false
-}
-
-// laneStatus is what other goroutines may read of a lane.
-type laneStatus struct {
-	state         atomic.Pointer[stateText]
-	highWatermark atomic.Int64
-	position      atomic.Int64
-	done          atomic.Int64
-	planTo        atomic.Int64
-	planAt        atomic.Int64 // unix nanoseconds, 0 without a plan
-	stats         atomic.Pointer[scoring.Stats]
-}
-
-type stateText struct {
-	state  string
-	detail string
-}
-
-// States of a lane.
-const (
-	stateStarting = "starting"
-	stateRunning  = "running"
-	stateRetrying = "retrying"
-	stateWaiting  = "waiting"
-	stateParked   = "parked"
-	stateDrained  = "drained"
-)
-
-func (s *laneStatus) set(state, detail string) { s.state.Store(&stateText{state, detail}) }
-
-func (s *laneStatus) planned(r scoring.Range, at time.Time) {
-	s.planTo.Store(r.To)
-	s.planAt.Store(at.UnixNano())
-}
-
-func (s *laneStatus) finished(to int64, state scoring.Stats) {
-	s.done.Store(to)
-	s.planAt.Store(0)
-	s.stats.Store(&state)
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sort"
 	"sync"
 	"time"
 
@@ -211,51 +210,4 @@ func (p *Pipeline) recycle(b *batch) {
 	p.free = append(p.free, b.block)
 	p.mu.Unlock()
 	b.share.release()
-}
-
-// LaneStatus is a lane as operators see it.
-type LaneStatus struct {
-	Topic     string `json:"topic"`
-	Partition int32  `json:"partition"`
-	State     string `json:"state"`
-	Detail    string `json:"detail,omitempty"`
-	Done      int64  `json:"done"`
-	Position  int64  `json:"position"`
-	End       int64  `json:"end"`
-	PlanTo    int64  `json:"plan_to,omitempty"`
-	PlanAge   string `json:"plan_age,omitempty"`
-
-	// The state in memory, as the last batch left it. Evictions count from the lane's cold start.
-	Agents     int    `json:"agents"`
-	StateBytes int64  `json:"state_bytes"`
-	Evictions  uint64 `json:"evictions"`
-}
-
-// Lag is the number of offsets that are not stored yet.
-func (s LaneStatus) Lag() int64 { return max(0, s.End-s.Done) }
-
-// Status lists the lanes of this process by topic and partition.
-func (p *Pipeline) Status() []LaneStatus {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	list := make([]LaneStatus, 0, len(p.lanes))
-	for _, l := range p.lanes {
-		t := l.status.state.Load()
-		s := LaneStatus{Topic: l.topic, Partition: l.partition, State: t.state, Detail: t.detail,
-			Done: l.status.done.Load(), Position: l.status.position.Load(), End: l.status.highWatermark.Load()}
-		if g := l.status.stats.Load(); g != nil {
-			s.Agents, s.StateBytes, s.Evictions = g.Agents, g.Bytes, g.Evictions
-		}
-		if at := l.status.planAt.Load(); at != 0 {
-			s.PlanTo, s.PlanAge = l.status.planTo.Load(), p.now().Sub(time.Unix(0, at)).Round(time.Millisecond).String()
-		}
-		list = append(list, s)
-	}
-	sort.Slice(list, func(i, j int) bool {
-		if list[i].Topic != list[j].Topic {
-			return list[i].Topic < list[j].Topic
-		}
-		return list[i].Partition < list[j].Partition
-	})
-	return list
 }
