@@ -161,7 +161,7 @@ func (l *lane) fetch() (messages []kafka.Message, end int64, err error) {
 		case err == nil:
 			messages = append(messages, m)
 			continue
-		case !errors.Is(err, io.EOF):
+		case !errors.Is(err, io.EOF) && !errors.Is(err, kafka.RequestTimedOut): // kafka-go's word for a poll that ended late with nothing
 			return messages, end, l.gone(fmt.Errorf("read %s/%d at %d: %w", l.n.c.Topic, l.partition, l.next, err))
 		case len(messages) == 0:
 			l.next = max(l.next, batch.Offset()) // a stretch that holds no records
