@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"unsafe"
@@ -33,8 +34,13 @@ func (s *stack) clickhouse() *server {
 	data, conf := filepath.Join(s.dir, "clickhouse"), filepath.Join(s.dir, "clickhouse.xml")
 	srv := &server{name: "clickhouse", dir: s.dir, ready: func(ctx context.Context) error { return clickHouseAnswers(ctx, s.address(2), s.address(3)) }}
 	_ = os.MkdirAll(data, 0o755)
+	native, web := s.State.Ports[2], s.State.Ports[3]
+	library := !strings.HasPrefix(filepath.Base(s.State.ClickHouse), "clickhouse")
+	if library { // which serves behind a front
+		native, web = s.State.Ports[4], s.State.Ports[5]
+	}
 	if _, err := os.Stat(conf); err != nil {
-		_ = os.WriteFile(conf, fmt.Appendf(nil, clickHouseConfig, s.State.Ports[2], s.State.Ports[3], data, data, filepath.Join(s.dir, "users.xml")), 0o644)
+		_ = os.WriteFile(conf, fmt.Appendf(nil, clickHouseConfig, native, web, data, data, filepath.Join(s.dir, "users.xml")), 0o644)
 		_ = os.WriteFile(filepath.Join(s.dir, "users.xml"), []byte(clickHouseUsers), 0o644)
 	}
 	switch filepath.Base(s.State.ClickHouse) {
@@ -44,7 +50,7 @@ func (s *stack) clickhouse() *server {
 		srv.command = []string{s.State.ClickHouse, "server", "--config-file", conf}
 	default:
 		self, _ := os.Executable()
-		srv.command = []string{self, "serve-clickhouse", s.State.ClickHouse, conf, data}
+		srv.command = []string{self, "serve-clickhouse", s.State.ClickHouse, conf, data, s.address(2), s.address(4), s.address(3), s.address(5)}
 	}
 	return srv
 }
@@ -96,17 +102,25 @@ func clickHouseAnswers(ctx context.Context, native, web string) error {
 // hold is the query that keeps the library serving: it never ends.
 const hold = "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; SELECT sleepEachRow(3) FROM system.numbers SETTINGS max_block_size = 1, function_sleep_max_microseconds_per_block = 0 FORMAT Null"
 
-// superviseClickHouse runs the library in a child and starts it again when it aborts: the library does so now and then
-// when a client's connection is reset, which a server would survive. A signal to the group reaches both.
+// superviseClickHouse runs the library in a child behind fronts, and starts it again should it abort all the same. A
+// signal to the group reaches both. args are library, configuration and data, then pairs of a public and an inner address.
 func superviseClickHouse(args []string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
+	library, fronts := args[:min(3, len(args))], args[min(3, len(args)):]
+	for pair := range slices.Chunk(fronts, 2) {
+		l, err := front(pair[0], pair[len(pair)-1])
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+	}
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, os.Interrupt, syscall.SIGTERM)
 	for {
-		cmd := exec.Command(self, append([]string{"serve-clickhouse-library"}, args...)...)
+		cmd := exec.Command(self, append([]string{"serve-clickhouse-library"}, library...)...)
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 		if err := cmd.Start(); err != nil {
 			return err
@@ -141,7 +155,7 @@ func serveClickHouse(args []string) error {
 	var failure func(unsafe.Pointer) string
 	purego.RegisterLibFunc(&query, lib, "chdb_query_cmdline")
 	purego.RegisterLibFunc(&failure, lib, "chdb_result_error")
-	argv := cStrings("clickhouse", "--config-file", args[1], "--path", args[2], "--query", hold)
+	argv := cStrings("clickhouse", "--log-level", "warning", "--config-file", args[1], "--path", args[2], "--query", hold)
 	res := query(int32(len(argv)-1), unsafe.Pointer(&argv[0]))
 	if text := failure(res); text != "" {
 		return errors.New(text)

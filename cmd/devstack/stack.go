@@ -23,7 +23,7 @@ type state struct {
 	Jars       string   `json:"jars,omitempty"`
 	Cluster    string   `json:"cluster"`
 	ClickHouse string   `json:"clickhouse"` // program or library
-	Ports      []int    `json:"ports"`      // kafka, controller, clickhouse native, clickhouse http
+	Ports      []int    `json:"ports"`      // kafka, controller, clickhouse native, clickhouse http, the same two behind the library's front
 }
 
 func openStack(args []string) (*stack, error) {
@@ -128,7 +128,7 @@ func (s *stack) choose(ctx context.Context, kind string, set settings) (err erro
 	if s.State.ClickHouse, err = findClickHouse(ctx); err != nil {
 		return err
 	}
-	if s.State.Ports, err = freePorts(4); err != nil {
+	if s.State.Ports, err = freePorts(6); err != nil {
 		return err
 	}
 	if kind == "apache" {
