@@ -31,6 +31,8 @@ type Engine struct {
 
 	familyOf []uint16 // by rule
 	families []string
+	born     []uint32 // by feature: number of the pack that brought it, 0 for those of the engine's first pack
+	packs    uint32   // that brought new features, so far
 
 	agents         map[uint64]*agent
 	newest, oldest *agent
@@ -51,20 +53,12 @@ type Engine struct {
 
 // NewEngine returns an engine without state.
 func NewEngine(p *Pack, o Options) *Engine {
-	g := &Engine{pack: p, eval: p.NewEvaluator(), maxBytes: o.MaxBytes, agents: map[uint64]*agent{}, evicted: map[uint64]int64{},
-		k0: binary.LittleEndian.Uint64(o.Key[:8]), k1: binary.LittleEndian.Uint64(o.Key[8:]),
-		values: make([]int64, len(p.Features)), computed: make([]bool, len(p.Features))}
+	g := &Engine{maxBytes: o.MaxBytes, agents: map[uint64]*agent{}, evicted: map[uint64]int64{},
+		k0: binary.LittleEndian.Uint64(o.Key[:8]), k1: binary.LittleEndian.Uint64(o.Key[8:])}
 	if g.maxBytes == 0 {
 		g.maxBytes = 256 << 20
 	}
-	for _, r := range p.Rules {
-		f := slices.Index(g.families, r.Family)
-		if f < 0 {
-			f = len(g.families)
-			g.families = append(g.families, r.Family)
-		}
-		g.familyOf = append(g.familyOf, uint16(f))
-	}
+	g.use(p)
 	return g
 }
 
@@ -92,7 +86,7 @@ func (g *Engine) Judge(e *Event, v *Verdict) {
 	}
 	known := a != nil
 	if a == nil {
-		a = &agent{key: key, tenant: tenant}
+		a = &agent{key: key, tenant: tenant, era: era{pack: g.packs, warm: g.packs}}
 		if at, ok := g.evictedFor(tenant); ok && key != 0 && t-at < coldFor {
 			a.coldUntil = at + coldFor
 		}
@@ -145,6 +139,7 @@ func (g *Engine) Judge(e *Event, v *Verdict) {
 func (g *Engine) judge(e *Event, v *Verdict, a *agent, s *session, now, t int64) {
 	perAgent := e.KeyedBy == KeyedByAgent && a.key != 0
 	perSession := e.KeyedBy != KeyedByNone && a.key != 0 && e.Str(FieldSession) != ""
+	since := a.eraAt(g.packs)
 	g.eval.Bind(e)
 	clear(g.computed)
 	g.updates = g.updates[:0]
@@ -171,6 +166,9 @@ func (g *Engine) judge(e *Event, v *Verdict, a *agent, s *session, now, t int64)
 		}
 		for _, f := range r.Features {
 			g.compute(e, f, a, s, now, t)
+			if g.young(since, f, now) {
+				v.Flags |= FlagCold
+			}
 		}
 		switch hit, err := g.eval.When(i); {
 		case err != nil:
@@ -312,6 +310,7 @@ func (g *Engine) write(e *Event, v *Verdict, a *agent, known bool, sessionKey ui
 	if !known {
 		g.agents[a.key] = a
 	}
+	a.era = a.eraAt(g.packs)
 	a.clock = now
 	a.order++
 	if id.id != 0 {

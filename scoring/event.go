@@ -44,7 +44,7 @@ const (
 	FlagLate                           // older than the agent's clock by more than an hour
 	FlagDuplicate                      // id and payload were seen before: stored, not counted
 	FlagIDReused                       // id was seen before with another payload
-	FlagCold                           // state that could have mattered may have been evicted
+	FlagCold                           // state that could have mattered may have been evicted, or a feature is new
 	FlagRuleFailed                     // a rule could not be evaluated and did not match
 	FlagDeriveFailed                   // a derivation gave up
 	FlagDerived                        // a derived field was filled

@@ -11,23 +11,43 @@ import (
 // A snapshot is a list of chunks. The first names features, families and rules, so that the state survives a pack
 // whose definitions did not change; the others hold agents, the one not heard of for longest first.
 const (
-	snapshotVersion = 1
+	snapshotVersion = 2         // 1 knew nothing of packs that bring new features
 	chunkSize       = 256 << 10 // an agent is never cut in two
 )
+
+// StateVersion stands beside every saved state, where a program looks before it reads any: that of the engine, and
+// that of the form. A program of another version refuses the state and falls back to what it can read.
+var StateVersion = stateVersion(EngineVersion, snapshotVersion)
+
+// CanLoad reports whether this engine reads a state that was saved under that version.
+func CanLoad(version string) bool {
+	for v := 1; v <= snapshotVersion; v++ {
+		if version == stateVersion(EngineVersion, v) {
+			return true
+		}
+	}
+	return false
+}
+
+func stateVersion(engine string, form int) string {
+	if form == 1 {
+		return engine
+	}
+	return fmt.Sprintf("%s.%d", engine, form)
+}
 
 // Save writes the state in chunks, in an order that only the stream of events decides. A chunk is used again after
 // write returns.
 func (g *Engine) Save(write func(chunk []byte) error) error {
 	w := &writer{}
 	w.uint(snapshotVersion)
-	w.uint(uint64(len(g.pack.Features)))
-	for i := range g.pack.Features {
-		w.text(g.pack.Features[i].ID)
-	}
-	w.texts(g.families)
-	w.uint(uint64(len(g.pack.Rules)))
-	for i := range g.pack.Rules {
-		w.text(g.pack.Rules[i].ID)
+	n := g.names()
+	w.texts(n.features)
+	w.texts(n.families)
+	w.texts(n.rules)
+	w.uint(uint64(g.packs))
+	for _, b := range g.born {
+		w.uint(uint64(b))
 	}
 	w.uint(g.evictions)
 	w.int(g.evictedAt)
@@ -66,15 +86,20 @@ func (g *Engine) Load(next func() ([]byte, error)) error {
 		return fmt.Errorf("snapshot: %w", err)
 	}
 	r := &reader{b: b}
-	if v := r.uint(); v != snapshotVersion {
-		return fmt.Errorf("snapshot: version %d, this engine reads %d", v, snapshotVersion)
+	if r.version = r.uint(); r.version < 1 || r.version > snapshotVersion {
+		return fmt.Errorf("snapshot: version %d, this engine reads 1 to %d", r.version, snapshotVersion)
 	}
 	g.agents, g.newest, g.oldest, g.bytes, g.evicted = map[uint64]*agent{}, nil, nil, 0, map[uint64]int64{}
-	r.features = r.index(func(id string) int {
-		return slices.IndexFunc(g.pack.Features, func(f Feature) bool { return f.ID == id })
-	})
-	r.families = r.index(func(id string) int { return slices.Index(g.families, id) })
-	r.rules = r.index(func(id string) int { return slices.IndexFunc(g.pack.Rules, func(x Rule) bool { return x.ID == id }) })
+	saved := names{r.texts(), r.texts(), r.texts()}
+	r.at = g.names().places(saved)
+	born, packs := make([]uint32, len(saved.features)), uint32(0)
+	if r.version >= 2 {
+		packs = uint32(r.uint())
+		for i := range born {
+			born[i] = uint32(r.uint())
+		}
+	}
+	g.inherit(r.at, born, packs)
 	g.evictions = r.uint()
 	g.evictedAt = r.int()
 	for range r.count(maxColdNames) {
@@ -122,6 +147,9 @@ func (w *writer) agent(a *agent) {
 	w.uint(a.tenant)
 	w.int(a.clock)
 	w.int(a.coldUntil)
+	w.uint(uint64(a.era.pack))
+	w.uint(uint64(a.era.warm))
+	w.int(a.era.at)
 	w.uint(uint64(a.order))
 	w.uint(uint64(len(a.seen)))
 	for _, s := range a.seen {
@@ -183,11 +211,10 @@ func (w *writer) cells(list []cell) {
 
 // reader reads what writer wrote; its first error stays.
 type reader struct {
-	b        []byte
-	err      error
-	features []int // index in this pack of what the snapshot numbers, -1 for what the pack lacks
-	families []int
-	rules    []int
+	b       []byte
+	err     error
+	version uint64
+	at      places // in this pack, of what the snapshot numbers
 }
 
 var errSnapshot = errors.New("damaged")
@@ -231,11 +258,10 @@ func (r *reader) text() string {
 	return s
 }
 
-// index reads names and finds them in this pack.
-func (r *reader) index(find func(string) int) []int {
-	list := make([]int, r.count(1<<16))
+func (r *reader) texts() []string {
+	list := make([]string, r.count(1<<16))
 	for i := range list {
-		list[i] = find(r.text())
+		list[i] = r.text()
 	}
 	return list
 }
@@ -251,7 +277,11 @@ func (r *reader) number(index []int) int {
 }
 
 func (r *reader) agent() *agent {
-	a := &agent{key: r.uint(), tenant: r.uint(), clock: r.int(), coldUntil: r.int(), order: uint32(r.uint())}
+	a := &agent{key: r.uint(), tenant: r.uint(), clock: r.int(), coldUntil: r.int()}
+	if r.version >= 2 {
+		a.era = era{pack: uint32(r.uint()), warm: uint32(r.uint()), at: r.int()}
+	}
+	a.order = uint32(r.uint())
 	for range r.count(maxSeenIDs) {
 		a.seen = append(a.seen, seenID{r.uint(), r.uint()})
 	}
@@ -259,7 +289,7 @@ func (r *reader) agent() *agent {
 	for range r.count(maxSessions) {
 		s := &session{key: r.uint(), last: r.int(), best: r.best(), rose: r.uint() == 1}
 		for range r.count(1 << 16) {
-			if n := r.number(r.rules); n >= 0 {
+			if n := r.number(r.at.rules); n >= 0 {
 				s.paged = append(s.paged, uint16(n))
 			}
 		}
@@ -271,7 +301,7 @@ func (r *reader) agent() *agent {
 
 func (r *reader) best() (list []agedWeight) {
 	for range r.count(256) {
-		f, b := r.number(r.families), agedWeight{weight: uint16(min(r.uint(), 999)), at: r.int()}
+		f, b := r.number(r.at.families), agedWeight{weight: uint16(min(r.uint(), 999)), at: r.int()}
 		if f >= 0 {
 			b.family = uint16(f)
 			list = append(list, b)
@@ -282,7 +312,7 @@ func (r *reader) best() (list []agedWeight) {
 
 func (r *reader) cells() (list []cell) {
 	for range r.count(1 << 16) {
-		f := r.number(r.features)
+		f := r.number(r.at.features)
 		c := cell{sub: r.uint(), used: uint32(r.uint()), head: r.int()}
 		for range r.count(buckets) {
 			c.values = append(c.values, r.int())

@@ -21,6 +21,7 @@ type agent struct {
 	key, tenant uint64
 	clock       int64 // newest state time
 	coldUntil   int64
+	era         era
 	order       uint32 // counts events, to tell which sub-key is older
 	seen        []seenID
 	best        []agedWeight // of each family
