@@ -29,11 +29,13 @@ type lane struct {
 	log       *slog.Logger
 
 	judge     *Judge
-	pos       int64 // everything below has been judged
-	done      int64 // everything below is in the ledger
-	known     int64 // the table may hold rows below this that the ledger does not know
-	stateFrom int64 // last cold start
-	snapAt    int64 // offset of the newest snapshot
+	pack      *scoring.Pack // of the judge
+	next      *scoring.Pack // of the judge from the next batch on
+	pos       int64         // everything below has been judged
+	done      int64         // everything below is in the ledger
+	known     int64         // the table may hold rows below this that the ledger does not know
+	stateFrom int64         // last cold start
+	snapAt    int64         // offset of the newest snapshot
 	open      *batch
 	planned   *batch
 	tail      tail // last record judged
@@ -43,6 +45,7 @@ type lane struct {
 	warm    bool
 	written commitment // the last commit that was accepted
 	leaseAt time.Time
+	adoptAt time.Time // not before: the state could not be saved
 
 	chunk Chunk
 	entry Entry
@@ -146,6 +149,9 @@ func (l *lane) serve(ctx context.Context, gen Generation) error {
 		}
 	}
 	for {
+		if err := l.adopt(ctx); err != nil {
+			return err
+		}
 		cut, err := l.fill(ctx, -1)
 		if err != nil {
 			return err
@@ -277,7 +283,7 @@ func (l *lane) fetch(ctx context.Context) (Chunk, error) {
 // openBatch opens a batch at the position. A planned range gets its whole memory before it begins, so that
 // replays never wait for one another half-way.
 func (l *lane) openBatch(ctx context.Context, whole bool) error {
-	b := &batch{judge: l.judge, pack: l.p.Pack, deployment: l.p.Deployment, share: share{b: l.p.Budget}, compare: l.pos < l.known}
+	b := &batch{judge: l.judge, pack: l.next, deployment: l.p.Deployment, share: share{b: l.p.Budget}, compare: l.pos < l.known}
 	need := int64(budgetStep)
 	if whole {
 		need = MinBudget
@@ -285,14 +291,15 @@ func (l *lane) openBatch(ctx context.Context, whole bool) error {
 	if err := b.share.acquire(ctx, need); err != nil {
 		return err
 	}
+	l.become(b.pack)
 	now := l.p.now()
-	b.block, b.opened, b.clock = l.p.block(), now, now.UnixMilli()
+	b.block, b.opened, b.clock = l.p.block(l.pack), now, now.UnixMilli()
 	b.line = scoring.Line{
 		Range:       scoring.Range{Topic: l.topic, Partition: l.partition, Epoch: l.binding.Epoch, From: l.pos, To: l.pos},
 		StateFrom:   l.stateFrom,
 		FirstTime:   b.clock,
 		LastTime:    b.clock,
-		Pack:        l.p.Pack.Digest,
+		Pack:        l.pack.Digest,
 		Engine:      scoring.EngineVersion,
 		Incarnation: l.p.Incarnation,
 	}
@@ -368,7 +375,7 @@ func (l *lane) writeIdleLine(ctx context.Context, gen Generation) error {
 		Status:     scoring.LineIdle,
 		LastOffset: l.fence.offset, LastHash: l.fence.hash, LastKnown: l.fence.known,
 		FirstTime: now.UnixMilli(), LastTime: now.UnixMilli(),
-		StateFrom: l.stateFrom, Pack: l.p.Pack.Digest, Engine: scoring.EngineVersion, Incarnation: l.p.Incarnation,
+		StateFrom: l.stateFrom, Pack: l.next.Digest, Engine: scoring.EngineVersion, Incarnation: l.p.Incarnation,
 	}
 	lease := func(ctx context.Context) error { return l.lease(ctx, gen) }
 	if err := l.retry(ctx, lease, "write an idle line", func() error { return l.p.Store.Ledger(ctx, line) }); err != nil {
@@ -380,7 +387,7 @@ func (l *lane) writeIdleLine(ctx context.Context, gen Generation) error {
 
 // snapshot saves the state as it stands at done. A failure is no reason to stop: the tail is longer, that is all.
 func (l *lane) snapshot(ctx context.Context) error {
-	s := Snapshot{Topic: l.topic, Partition: l.partition, Epoch: l.binding.Epoch, Offset: l.done, StateFrom: l.stateFrom, Pack: l.p.Pack.Digest, Engine: scoring.EngineVersion}
+	s := Snapshot{Topic: l.topic, Partition: l.partition, Epoch: l.binding.Epoch, Offset: l.done, StateFrom: l.stateFrom, Pack: l.pack.Digest, Engine: scoring.StateVersion}
 	if err := l.p.Store.SaveSnapshot(ctx, s, l.judge.Engine.Save); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()

@@ -74,8 +74,12 @@ func testLog(r *rand.Rand, partitions int32, n int) *memoryLog {
 	return m
 }
 
-// life runs one process until its context ends: it joins, serves, joins again.
-func life(ctx context.Context, t *testing.T, log *memoryLog, store *memoryStore, group *memoryGroup, outbox *memoryOutbox, fault func(string) error, r *rand.Rand) {
+// life runs one process until its context ends: it joins, serves, joins again. With several packs it begins with one and
+// adopts another every few seconds.
+func life(ctx context.Context, t *testing.T, log *memoryLog, store *memoryStore, group *memoryGroup, outbox *memoryOutbox, fault func(string) error, r *rand.Rand, packs ...*scoring.Pack) {
+	if len(packs) == 0 {
+		packs = []*scoring.Pack{countingPack()}
+	}
 	budget, err := NewBudget(MinBudget)
 	if err != nil {
 		t.Error(err)
@@ -86,11 +90,19 @@ func life(ctx context.Context, t *testing.T, log *memoryLog, store *memoryStore,
 		t.Error(err)
 		return
 	}
-	p, err := New(Config{Log: log, Store: store, Outbox: outbox, DeadLetterTopic: memoryDead{fault}, Pack: countingPack(), Bindings: []Binding{b},
+	p, err := New(Config{Log: log, Store: store, Outbox: outbox, DeadLetterTopic: memoryDead{fault}, Pack: packs[r.IntN(len(packs))], Packs: memoryPacks(packs), Bindings: []Binding{b},
 		Budget: budget, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Deployment: "d", Incarnation: fmt.Sprint(r.Uint64())})
 	if err != nil {
 		t.Error(err)
 		return
+	}
+	if len(packs) > 1 {
+		own := rand.New(rand.NewPCG(r.Uint64(), 3))
+		go func() {
+			for sleep(ctx, time.Duration(own.IntN(4000))*time.Millisecond) {
+				p.Adopt(packs[own.IntN(len(packs))])
+			}
+		}()
 	}
 	for ctx.Err() == nil {
 		group.mu.Lock()
@@ -132,7 +144,7 @@ func TestExactlyOnce(t *testing.T) {
 
 // runAll runs processes one after the other until the ledger covers the log; roughness 0 never breaks anything,
 // n breaks one call in n until the last life.
-func runAll(t *testing.T, log *memoryLog, seed uint64, roughness int) (*memoryStore, *memoryOutbox) {
+func runAll(t *testing.T, log *memoryLog, seed uint64, roughness int, packs ...*scoring.Pack) (*memoryStore, *memoryOutbox) {
 	r := rand.New(rand.NewPCG(seed, 2))
 	store, group := newMemoryStore(), &memoryGroup{commits: map[int32]commitment{}}
 	fine := func(string) error { return nil }
@@ -142,14 +154,14 @@ func runAll(t *testing.T, log *memoryLog, seed uint64, roughness int) (*memorySt
 			fault := faults(r, roughness)
 			store.fault, outbox.fault = fault, fault
 			ctx, kill := context.WithTimeout(t.Context(), time.Duration(r.IntN(30_000))*time.Millisecond)
-			life(ctx, t, log, store, group, outbox, fault, r)
+			life(ctx, t, log, store, group, outbox, fault, r, packs...)
 			kill()
 		}
 	}
 	store.fault, outbox.fault = fine, fine
 	ctx, stop := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer stop()
-	life(ctx, t, log, store, group, outbox, fine, r)
+	life(ctx, t, log, store, group, outbox, fine, r, packs...)
 	return store, outbox
 }
 

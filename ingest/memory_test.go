@@ -21,17 +21,28 @@ type memoryLog struct {
 	mu    sync.Mutex
 	first map[int32]int64
 	parts map[int32][]Entry // index is the offset
+	began time.Time         // the log grows from here on by a record every pace; it is whole where pace is 0
+	pace  time.Duration
+}
+
+// part is what the partition holds by now.
+func (m *memoryLog) part(p int32) []Entry {
+	entries := m.parts[p]
+	if m.pace > 0 {
+		entries = entries[:min(int64(len(entries)), int64(time.Since(m.began)/m.pace))]
+	}
+	return entries
 }
 
 func (m *memoryLog) Bounds(_ context.Context, _ string, p int32) (int64, int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.first[p], int64(len(m.parts[p])), nil
+	return m.first[p], int64(len(m.part(p))), nil
 }
 
 func (m *memoryLog) Fetch(ctx context.Context, _ string, p int32, offset int64, wait time.Duration) (Chunk, error) {
 	m.mu.Lock()
-	entries, first := m.parts[p], m.first[p]
+	entries, first := m.part(p), m.first[p]
 	m.mu.Unlock()
 	next := int64(len(entries))
 	if offset < first || offset > next {

@@ -21,6 +21,8 @@ type Metrics struct {
 	Lost           prometheus.Counter
 	Unverified     prometheus.Counter
 	SnapshotErrors prometheus.Counter
+	Adoptions      prometheus.Counter
+	PackRefused    prometheus.Gauge
 	DeadLetters    *prometheus.CounterVec
 	Stage          *prometheus.HistogramVec
 	Parked         *prometheus.GaugeVec
@@ -44,6 +46,9 @@ func NewMetrics() *Metrics {
 		Lost:           counter("lost_offsets_total", "Offsets that the log no longer held, skipped by policy."),
 		Unverified:     counter("unverified_starts_total", "Starts at which the record before the position could not be compared."),
 		SnapshotErrors: counter("snapshot_errors_total", "Snapshots that could not be saved."),
+		Adoptions:      counter("pack_adoptions_total", "Lanes that took up another pack between two batches."),
+		PackRefused: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "agentrisk", Name: "pack_refused",
+			Help: "1 while a pack is activated that this process refuses: it judges by the one before."}),
 		DeadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "agentrisk", Name: "dead_letters_total",
 			Help: "Records and items that became dead letters."}, []string{"reason"}),
 		Stage: prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "agentrisk", Name: "batch_stage_seconds",
@@ -80,7 +85,7 @@ func (m *Metrics) finished(b *batch, began, inserted, end time.Time) {
 
 func (m *Metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.Rows, m.Batches, m.Records, m.Bytes, m.Duplicates, m.Alerts, m.Settled, m.Lost, m.Unverified,
-		m.SnapshotErrors, m.DeadLetters, m.Stage, m.Parked}
+		m.SnapshotErrors, m.Adoptions, m.PackRefused, m.DeadLetters, m.Stage, m.Parked}
 }
 
 var (
@@ -129,7 +134,8 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(descBytes, float64(s.StateBytes), s.Topic, part)
 		ch <- prometheus.MustNewConstMetric(descEvicted, prometheus.CounterValue, float64(s.Evictions), s.Topic, part)
 	}
-	gauge(descPack, 1, p.Pack.Name, p.Pack.Version, p.Pack.Digest, scoring.EngineVersion)
+	pack := p.InForce()
+	gauge(descPack, 1, pack.Name, pack.Version, pack.Digest, scoring.EngineVersion)
 	gauge(descUsed, float64(p.Budget.Used()))
 	gauge(descTotal, float64(p.Budget.Total()))
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/agentrisk/agentrisk/scoring"
@@ -20,7 +21,8 @@ type Config struct {
 	Store           Store
 	Outbox          Outbox
 	DeadLetterTopic DeadLetterTopic
-	Pack            *scoring.Pack
+	Pack            *scoring.Pack // that lanes judge by until the first [Pipeline.Adopt]
+	Packs           Packs         // packs by digest, for the state of what another pack judged; may be nil
 	Engine          scoring.Options
 	Bindings        []Binding // checked
 	Budget          *Budget
@@ -40,11 +42,13 @@ type Pipeline struct {
 	Config
 	metrics *Metrics
 	now     func() time.Time
+	pack    atomic.Pointer[scoring.Pack] // in force: lanes look at it between batches
 
 	mu     sync.Mutex
 	lanes  map[string]*lane
 	undone map[*lane]bool // lanes of this generation that are not drained
 	free   []Block
+	freeOf *scoring.Pack // that the free blocks are made for
 
 	stop     chan struct{}
 	stopOnce sync.Once
@@ -69,6 +73,7 @@ func New(c Config) (*Pipeline, error) {
 		c.Metrics = NewMetrics()
 	}
 	p := &Pipeline{Config: c, metrics: c.Metrics, now: c.Now, lanes: map[string]*lane{}, stop: make(chan struct{}), idle: make(chan struct{})}
+	p.pack.Store(c.Pack)
 	c.Metrics.observe(p)
 	return p, nil
 }
@@ -193,21 +198,26 @@ func (p *Pipeline) batchAge() time.Duration {
 }
 
 // block takes a block from the free list: only open batches hold one, and the budget bounds those.
-func (p *Pipeline) block() Block {
+func (p *Pipeline) block(pack *scoring.Pack) Block {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n := len(p.free); n > 0 {
+	if n := len(p.free); n > 0 && p.freeOf == pack {
 		b := p.free[n-1]
 		p.free = p.free[:n-1]
 		return b
 	}
-	return p.Store.NewBlock(p.Pack)
+	return p.Store.NewBlock(pack)
 }
 
 func (p *Pipeline) recycle(b *batch) {
 	b.block.Reset()
 	p.mu.Lock()
-	p.free = append(p.free, b.block)
+	if now := p.pack.Load(); p.freeOf != now {
+		p.free, p.freeOf = nil, now
+	}
+	if b.pack == p.freeOf { // blocks of a pack that is no longer in force are let go
+		p.free = append(p.free, b.block)
+	}
 	p.mu.Unlock()
 	b.share.release()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/agentrisk/agentrisk/scoring"
@@ -151,7 +152,7 @@ func (l *lane) lost(ctx context.Context, first int64) error {
 	line := scoring.Line{
 		Range:  scoring.Range{Topic: l.topic, Partition: l.partition, Epoch: l.binding.Epoch, From: l.done, To: first},
 		Status: scoring.LineLost, FirstTime: now, LastTime: now, StateFrom: first, LastOffset: -1,
-		Pack: l.p.Pack.Digest, Engine: scoring.EngineVersion, Incarnation: l.p.Incarnation,
+		Pack: l.p.pack.Load().Digest, Engine: scoring.EngineVersion, Incarnation: l.p.Incarnation,
 	}
 	if err := l.p.Store.Ledger(ctx, line); err != nil {
 		return fmt.Errorf("write what is lost of %s: %w", l, err)
@@ -162,35 +163,50 @@ func (l *lane) lost(ctx context.Context, first int64) error {
 	return nil
 }
 
-var errOtherEngine = errors.New("snapshot of another engine")
+// errRefused is the error of a snapshot that this program does not read: an older one may do, and without any the state
+// is made from the log.
+var errRefused = errors.New("snapshot refused")
 
-// restore brings the state to done: the newest snapshot, then the tail of the log judged without storing.
-// Where the log no longer holds the tail, the state starts cold, and rows say so by state_from.
+// restore brings the state to done: the newest snapshot, then the tail of the log judged without storing, by the packs
+// that judged it. Where the log no longer holds the tail, the state starts cold, and rows say so by state_from.
 func (l *lane) restore(ctx context.Context, first int64) error {
-	if err := l.newJudge(); err != nil {
-		return err
-	}
+	active := l.p.pack.Load()
 	from := l.stateFrom
+	var path []stretch
 	var snap Snapshot
-	found, err := l.p.Store.LoadSnapshot(ctx, l.topic, l.partition, l.binding.Epoch, l.done, func(s Snapshot, next func() ([]byte, error)) error {
-		if s.Engine != scoring.EngineVersion || s.StateFrom < l.stateFrom {
-			return errOtherEngine
+	found, err := l.p.Store.LoadSnapshot(ctx, l.topic, l.partition, l.binding.Epoch, l.done, func(s Snapshot, next func() ([]byte, error)) (err error) {
+		if !scoring.CanLoad(s.Engine) || s.StateFrom < l.stateFrom {
+			return errRefused
 		}
-		if err := l.newJudge(); err != nil { // a damaged snapshot may have left half a state
+		if path, err = l.path(ctx, s.Offset, s.Pack, active); err != nil {
+			return err
+		}
+		if err := l.newJudge(path[0].pack); err != nil { // a damaged snapshot may have left half a state
 			return err
 		}
 		snap = s
-		return l.judge.Engine.Load(next)
+		var broken error
+		err = l.judge.Engine.Load(func() (chunk []byte, err error) {
+			if chunk, err = next(); err != nil && !errors.Is(err, io.EOF) {
+				broken = err
+			}
+			return chunk, err
+		})
+		if err != nil && broken == nil {
+			return fmt.Errorf("%w: %w", errRefused, err)
+		}
+		return err
 	})
 	switch {
-	case errors.Is(err, errOtherEngine):
-		found = false
-		fallthrough
-	case err == nil:
-		if found {
-			from, l.stateFrom, l.snapAt = snap.Offset, snap.StateFrom, snap.Offset
-		} else {
-			l.snapAt = l.stateFrom
+	case err == nil && found:
+		from, l.stateFrom, l.snapAt = snap.Offset, snap.StateFrom, snap.Offset
+	case err == nil, errors.Is(err, errRefused):
+		l.snapAt = l.stateFrom
+		if path, err = l.path(ctx, from, active.Digest, active); err != nil {
+			return err
+		}
+		if err := l.newJudge(path[0].pack); err != nil {
+			return err
 		}
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -199,22 +215,31 @@ func (l *lane) restore(ctx context.Context, first int64) error {
 	}
 	if from < first && from < l.done {
 		l.log.Warn("state starts cold: the log no longer holds what it is made of", "needs", from, "log_starts", first)
-		if err := l.newJudge(); err != nil {
+		if err := l.newJudge(active); err != nil {
 			return err
 		}
 		l.stateFrom, l.snapAt = l.done, l.done
+		l.judgeNext(active)
 		return nil
 	}
-	return l.replay(ctx, from, l.done)
+	for _, s := range path {
+		l.become(s.pack)
+		if err := l.replay(ctx, from, s.to); err != nil {
+			return err
+		}
+		from = max(from, s.to)
+	}
+	l.judgeNext(active)
+	return nil
 }
 
-func (l *lane) newJudge() error {
-	j, err := NewJudge(scoring.NewEngine(l.p.Pack, l.p.Engine), l.binding.Format, l.binding.keyedBy(), l.binding.ProviderOf(l.topic))
+func (l *lane) newJudge(pack *scoring.Pack) error {
+	j, err := NewJudge(scoring.NewEngine(pack, l.p.Engine), l.binding.Format, l.binding.keyedBy(), l.binding.ProviderOf(l.topic))
 	if err != nil {
 		return err
 	}
 	j.Epoch = l.binding.Epoch
-	l.judge = j
+	l.judge, l.pack = j, pack
 	return nil
 }
 

@@ -17,6 +17,7 @@ type laneStatus struct {
 	planTo        atomic.Int64
 	planAt        atomic.Int64 // unix nanoseconds, 0 without a plan
 	stats         atomic.Pointer[scoring.Stats]
+	pack          atomic.Pointer[scoring.Pack]
 }
 
 type stateText struct {
@@ -56,6 +57,7 @@ type LaneStatus struct {
 	Done      int64  `json:"done"`
 	Position  int64  `json:"position"`
 	End       int64  `json:"end"`
+	Pack      string `json:"pack,omitempty"` // digest of the pack that judges what comes next
 	PlanTo    int64  `json:"plan_to,omitempty"`
 	PlanAge   string `json:"plan_age,omitempty"`
 
@@ -77,6 +79,9 @@ func (p *Pipeline) Status() []LaneStatus {
 		t := l.status.state.Load()
 		s := LaneStatus{Topic: l.topic, Partition: l.partition, State: t.state, Detail: t.detail,
 			Done: l.status.done.Load(), Position: l.status.position.Load(), End: l.status.highWatermark.Load()}
+		if pack := l.status.pack.Load(); pack != nil {
+			s.Pack = pack.Digest
+		}
 		if g := l.status.stats.Load(); g != nil {
 			s.Agents, s.StateBytes, s.Evictions = g.Agents, g.Bytes, g.Evictions
 		}
