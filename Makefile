@@ -63,6 +63,11 @@ bench: build devstack ## a table per stage and end to end (DATA=dir adds the rec
 	@AGENTRISK_BENCH_DATA=$(DATA) $(GO) test -run '^$$' -bench Stages ./cmd/agentrisk | awk -f deploy/stages.awk
 	@DATA=$(DATA) deploy/bench.sh
 
+.PHONY: docs
+docs: tools ## write the documents that are made from the code
+	@$(GO) test ./cmd/agentrisk -count=1 -run TestTablesInDocuments -update >/dev/null
+	@git --no-pager diff --stat -- deploy cmd/agentrisk
+
 .PHONY: fuzz
 fuzz: tools ## every fuzz target for FUZZTIME each
 	@deploy/fuzz.sh $(FUZZTIME)

@@ -51,7 +51,7 @@ commands, rules, formats and topics: ` + "`source <(agentrisk completion bash)`"
 	}
 	root.AddCommand(
 		runCommand(), scoreCommand(), rulesCommand(), migrateCommand(), notifyCommand(), reconcileCommand(),
-		simulateCommand(), receiveCommand(), healthCommand(), configCommand(), versionCommand(),
+		simulateCommand(), receiveCommand(), healthCommand(), configCommand(), schemaCommand(), versionCommand(),
 	)
 	calledRight(root)
 	return root

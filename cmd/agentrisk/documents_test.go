@@ -1,0 +1,58 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the documents that are made from the code")
+
+// The documents that are made from the code say what the code says. `make docs` writes them.
+func TestTablesInDocuments(t *testing.T) {
+	for path, write := range map[string]func(io.Writer) error{
+		"../../deploy/FIELDS.md":  writeFields,
+		"../../deploy/METRICS.md": writeMetrics,
+	} {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			var want bytes.Buffer
+			if err := write(&want); err != nil {
+				t.Fatal(err)
+			}
+			if *update {
+				if err := os.WriteFile(path, want.Bytes(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(strings.Split(string(got), "\n"), strings.Split(want.String(), "\n")); diff != "" {
+				t.Errorf("the document is not what the code says: run `make docs` (-document +code)\n%s", diff)
+			}
+		})
+	}
+}
+
+// Every metric says what it means, of what kind it is, and bears our name.
+func TestMetricsAreDescribed(t *testing.T) {
+	list := describeMetrics(servedMetrics()...)
+	if len(list) < 20 {
+		t.Errorf("only %d metrics", len(list))
+	}
+	for _, d := range list {
+		if len(d.help) < 10 || !strings.HasSuffix(strings.TrimSuffix(d.help, "\""), ".") || !strings.HasPrefix(d.name, "agentrisk_") {
+			t.Errorf("%+v: want a name of ours and a sentence", d)
+		}
+		if strings.HasSuffix(d.name, "_total") != (d.kind == "counter") {
+			t.Errorf("%s is a %s: a counter, and nothing else, ends in _total", d.name, d.kind)
+		}
+	}
+}
