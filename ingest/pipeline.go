@@ -100,7 +100,6 @@ func (p *Pipeline) Serve(ctx context.Context, gen Generation) error {
 // assign keeps the lanes that stay with this process, with their state, and forgets the others.
 func (p *Pipeline) assign(gen Generation) []*lane {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	was, now := p.lanes, map[string]*lane{}
 	for topic, partitions := range gen.Assignments() {
 		b := p.binding(topic)
@@ -119,9 +118,6 @@ func (p *Pipeline) assign(gen Generation) []*lane {
 			delete(was, key)
 		}
 	}
-	for _, l := range was {
-		l.forget()
-	}
 	p.lanes, p.undone = now, map[*lane]bool{}
 	list := make([]*lane, 0, len(now))
 	for _, l := range now {
@@ -129,6 +125,10 @@ func (p *Pipeline) assign(gen Generation) []*lane {
 		list = append(list, l)
 	}
 	p.checkIdle()
+	p.mu.Unlock()
+	for _, l := range was { // outside of the lock: a lane that was busy gives its blocks back, which takes it
+		l.forget()
+	}
 	return list
 }
 
