@@ -37,6 +37,7 @@ type DB struct {
 	native     native        // connections of the hot insert
 	limit      *rate.Limiter // of verdict inserts: 20 a second and process
 	deadline   time.Duration // of one insert or comparison
+	silence    time.Duration // after which the server gives up an insert whose data does not come, whole seconds
 	backoff    time.Duration // first wait before something is tried again
 	deployment string
 	ledger     *ledger
@@ -49,6 +50,12 @@ const (
 	insertTimeout = 60 * time.Second
 	insertsPerSec = 20
 	firstBackoff  = 200 * time.Millisecond
+
+	// clientSilence is how long the server waits in the middle of a block for its rest. A server that waits cannot be
+	// killed, and the insert of a client that vanished keeps its query id: with the default of 300 s whoever settles
+	// the range would wait as long. The server waits up to three times as much (for the rest, and again to skip it), so
+	// that is at most half of insertTimeout, which bounds KILL QUERY ... SYNC too.
+	clientSilence = 10 * time.Second
 )
 
 // Open checks the configuration and that a server answers.
@@ -73,7 +80,7 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse: %w", err)
 	}
-	db := &DB{cfg: cfg, conn: conn, limit: rate.NewLimiter(insertsPerSec, 1), deadline: insertTimeout, backoff: firstBackoff}
+	db := &DB{cfg: cfg, conn: conn, limit: rate.NewLimiter(insertsPerSec, 1), deadline: insertTimeout, silence: clientSilence, backoff: firstBackoff}
 	db.native.cfg = &db.cfg
 	db.ledger = newLedger(db)
 	if err := conn.Ping(ctx); err != nil {

@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -64,6 +65,7 @@ func (db *DB) send(ctx context.Context, b *Block, token, queryID string) (out ou
 		names[i] = "`" + col.Name + "`"
 	}
 	settings := append([]ch.Setting{{Key: "insert_deduplication_token", Value: token, Important: true}}, pinnedNative...)
+	settings = append(settings, ch.Setting{Key: "receive_timeout", Value: strconv.Itoa(int(db.silence.Seconds())), Important: true})
 	if db.cfg.Cluster != "" {
 		settings = append(settings, ch.Setting{Key: "insert_quorum", Value: "auto", Important: true})
 	}

@@ -86,6 +86,36 @@ func TestHistory40InsertArrivesAfterTheSuccessor(t *testing.T) {
 	b.holds(100)
 }
 
+// History 40: the connection breaks in the middle of a block and the server does not hear of it. It waits for the rest,
+// and while it waits it cannot be killed: the insert keeps its query id until the server gives up. Another process settles
+// the range, and so does the one whose insert was cut.
+func TestHistory40InsertCutInMidBlock(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	p := newProxy(t, b.stack.ClickHouseNative)
+	p.most = 3_000
+	close(p.pass)
+	ghost := b.open(b.stack.ClickHouseNative)
+	b.claim(ghost)
+	ghost.silence = 2 * time.Second
+	ghost.cfg.Addresses = []string{p.address, b.stack.ClickHouseNative}
+	done := make(chan error, 1)
+	go func() {
+		_, err := ghost.Store(b.soon(), request(0, 5_000))
+		done <- err
+	}()
+	<-p.inserting
+	next := request(0, 5_000)
+	next.Compare = true
+	if _, err := b.DB.Store(b.soon(), next); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	b.holds(5_000)
+}
+
 // History 41: the token is known, its rows were somebody else's and are gone. The server answers OK with 100 rows
 // inserted, and there are none.
 func TestHistory41TokenExistsAlready(t *testing.T) {
@@ -242,6 +272,7 @@ type proxy struct {
 	address   string
 	inserting chan struct{} // closed when an insert wants to pass
 	pass      chan struct{} // closed by the test
+	most      int           // bytes that pass after the insert's text before the connection breaks; 0: all
 	client    net.Conn
 }
 
@@ -283,6 +314,13 @@ func (p *proxy) pump(server net.Conn) {
 			held = true
 			close(p.inserting)
 			<-p.pass
+		} else if held && p.most > 0 {
+			if n >= p.most {
+				_, _ = server.Write(buf[:p.most])
+				p.cut()
+				return
+			}
+			p.most -= n
 		}
 		if _, err := server.Write(buf[:n]); err != nil {
 			return
