@@ -77,6 +77,15 @@ spine: build devstack ## recorded events from DATA=dir through two processes, ki
 	@[ -n "$(DATA)" ] || { echo "want DATA=dir with *.events.ndjson.gz" >&2; exit 1; }
 	@deploy/spine.sh "$(DATA)"
 
+.PHONY: chaos
+chaos: tools ## break everything around the pipeline on purpose: a million events, 80 faults drawn from SEED=1
+	@AGENTRISK_CHAOS=$(or $(SEED),1) $(GO) test -count=1 -v -timeout 2h ./deploy/chaos
+
+.PHONY: chaos-all
+chaos-all: tools ## the same for ten seeds, SEED=1 and the nine after it
+	@for s in $$(seq $(or $(SEED),1) $$(($(or $(SEED),1) + 9))); do \
+		AGENTRISK_CHAOS=$$s $(GO) test -count=1 -v -timeout 2h ./deploy/chaos; done
+
 .PHONY: up
 up: devstack ## start Kafka and ClickHouse in DIR
 	@bin/devstack up $(DIR)

@@ -1,0 +1,77 @@
+package chaos
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/agentrisk/agentrisk/deploy/chaos/wire"
+)
+
+// strike is one fault of a plan: what, to whom, and its particulars.
+type strike struct {
+	kind   string
+	wire   wire.Fault // of the kinds that break connections
+	victim int        // process
+	hold   time.Duration
+	gap    time.Duration // after it, before the next
+}
+
+func (s strike) String() string {
+	switch {
+	case s.wire.Point != "" || s.wire.How != 0:
+		return fmt.Sprintf("%s: %s %s, %d bytes", s.kind, s.wire.Point, s.wire.How, s.wire.Bytes)
+	case s.hold > 0:
+		return fmt.Sprintf("%s for %s (process %d)", s.kind, s.hold, s.victim)
+	}
+	return fmt.Sprintf("%s (process %d)", s.kind, s.victim)
+}
+
+// kinds are all that a plan draws from.
+var kinds = []string{
+	"kafka connection at a request", "kafka connection at a byte", "kafka connections all cut", "kafka frozen",
+	"clickhouse connection at an insert", "clickhouse connection at a query", "clickhouse connections all cut", "clickhouse frozen",
+	"process killed", "process asleep", "process asleep beyond its session", "process restarted", "process joins and leaves",
+	"kafka killed", "kafka asleep", "kafka restarted",
+	"clickhouse killed", "clickhouse asleep", "clickhouse restarted",
+}
+
+var requests = []string{"OffsetCommit", "OffsetCommit", "OffsetCommit", "Fetch", "JoinGroup", "SyncGroup", "Heartbeat", "Produce", "OffsetFetch", "Metadata", "LeaveGroup"}
+
+// quick are those of the short form: none waits for a broker or a session to come back.
+var quick = []string{
+	"kafka connection at a request", "clickhouse connection at an insert", "process killed", "kafka connections all cut",
+	"clickhouse connections all cut", "clickhouse killed", "process asleep", "clickhouse connection at a query",
+}
+
+// draw makes a plan of strikes within about took from a seed: every kind in turn, in a random order, then random kinds.
+func draw(seed uint64, of size, took time.Duration) []strike {
+	r := rand.New(rand.NewPCG(seed, 0x6368616f73))
+	order := r.Perm(len(of.kinds))
+	plan := make([]strike, of.faults)
+	for i := range plan {
+		k := of.kinds[r.IntN(len(of.kinds))]
+		if i < len(order) {
+			k = of.kinds[order[i]]
+		}
+		s := strike{kind: k, victim: r.IntN(of.processes), gap: time.Duration(r.Int64N(int64(2*took)/int64(of.faults) + 1))}
+		switch k {
+		case "kafka connection at a request":
+			s.wire = wire.Fault{Point: requests[r.IntN(len(requests))], How: wire.How(r.IntN(2))}
+		case "kafka connection at a byte":
+			s.wire = wire.Fault{Point: requests[r.IntN(len(requests))], How: wire.CutAt + wire.How(r.IntN(2)), Bytes: r.IntN(200)}
+		case "clickhouse connection at an insert":
+			s.wire = wire.Fault{Point: "Insert", How: wire.How(r.IntN(4)), Bytes: r.IntN(60_000)}
+		case "clickhouse connection at a query":
+			s.wire = wire.Fault{Point: "Query", How: wire.How(r.IntN(4)), Bytes: r.IntN(500)}
+		case "kafka frozen", "clickhouse frozen", "kafka asleep", "clickhouse asleep", "process asleep":
+			s.hold = time.Second + time.Duration(r.Int64N(int64(3*time.Second)))
+		case "process asleep beyond its session":
+			s.hold = 8*time.Second + time.Duration(r.Int64N(int64(6*time.Second)))
+		case "process joins and leaves":
+			s.hold = 2*time.Second + time.Duration(r.Int64N(int64(5*time.Second)))
+		}
+		plan[i] = s
+	}
+	return plan
+}
