@@ -17,13 +17,14 @@ func TestImports(t *testing.T) {
 		outside  []string // what of others it may import; nil: anything
 	}{
 		{"scoring", nil, []string{"github.com/dchest/siphash", "golang.org/x/net/publicsuffix"}},
+		{"scoring/redact", []string{"scoring"}, []string{"github.com/dchest/siphash", "golang.org/x/net/publicsuffix"}},
 		{"rules/...", []string{"scoring", "rules"}, nil},
-		{"ingest", []string{"scoring", "ingest"}, nil},
-		{"ingest/kafka/...", []string{"scoring", "ingest", "ingest/kafka"}, nil},
-		{"ingest/file/...", []string{"scoring", "ingest", "ingest/file"}, nil},
+		{"ingest", []string{"scoring", "scoring/redact", "ingest"}, nil},
+		{"ingest/kafka/...", []string{"scoring", "scoring/redact", "ingest", "ingest/kafka"}, nil},
+		{"ingest/file/...", []string{"scoring", "scoring/redact", "ingest", "ingest/file"}, nil},
 		{"ingest/fleet/...", []string{"scoring", "ingest/fleet"}, nil},
 		{"sink", []string{"scoring", "sink"}, nil},
-		{"sink/clickhouse/...", []string{"scoring", "sink", "sink/clickhouse"}, nil},
+		{"sink/clickhouse/...", []string{"scoring", "scoring/redact", "sink", "sink/clickhouse"}, nil},
 		{"sink/alert/...", []string{"scoring", "sink", "sink/topic", "sink/alert"}, nil},
 		{"sink/deadletter/...", []string{"scoring", "sink", "sink/topic", "sink/deadletter"}, nil},
 	} {
