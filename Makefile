@@ -79,12 +79,16 @@ spine: build devstack ## recorded events from DATA=dir through two processes, ki
 
 .PHONY: chaos
 chaos: tools ## break everything around the pipeline on purpose: a million events, 80 faults drawn from SEED=1
-	@AGENTRISK_CHAOS=$(or $(SEED),1) $(GO) test -count=1 -v -timeout 2h ./deploy/chaos
+	@AGENTRISK_CHAOS=$(or $(SEED),1) $(GO) test -count=1 -v -timeout 2h -run TestChaos ./deploy/chaos
 
 .PHONY: chaos-all
 chaos-all: tools ## the same for ten seeds, SEED=1 and the nine after it
 	@for s in $$(seq $(or $(SEED),1) $$(($(or $(SEED),1) + 9))); do \
-		AGENTRISK_CHAOS=$$s $(GO) test -count=1 -v -timeout 2h ./deploy/chaos; done
+		AGENTRISK_CHAOS=$$s $(GO) test -count=1 -v -timeout 2h -run TestChaos ./deploy/chaos; done
+
+.PHONY: soak
+soak: tools ## SOAK=60m of load with a fault a minute: memory, goroutines and parts stay flat
+	@AGENTRISK_SOAK=$(or $(SOAK),60m) AGENTRISK_SOAK_RATE=$(or $(RATE),1000) $(GO) test -count=1 -v -timeout 4h -run TestSoak ./deploy/chaos
 
 .PHONY: up
 up: devstack ## start Kafka and ClickHouse in DIR

@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,7 @@ import (
 // size is how much is thrown at how many.
 type size struct {
 	events, partitions, processes, faults int
+	agents                                int // 400
 	rate                                  int // events a second
 	kinds                                 []string
 }
@@ -84,22 +86,31 @@ func attack(t *testing.T, s size, seed uint64) {
 	<-published
 	rows := d.drained("attacked")
 	fmt.Printf("chaos: %4.0f s, the attack is over: %d rows; %d kinds of fault struck, %v\n", time.Since(began).Seconds(), rows, len(struck), struck)
-	for _, p := range d.procs {
-		if !p.end(syscall.SIGTERM) {
-			t.Error("a process did not end within a minute of SIGTERM")
-		}
-	}
+	d.stop()
 	unwatch()
 	side.Wait()
+	d.judge()
+}
 
+// stop ends the attacked processes as an operator would.
+func (d *deployment) stop() {
+	for _, p := range d.procs {
+		if !p.end(syscall.SIGTERM) {
+			d.t.Error("a process did not end within a minute of SIGTERM")
+		}
+	}
+}
+
+// judge lets one undisturbed process read the same log, and compares.
+func (d *deployment) judge() {
 	quiet := &process{d: d, config: d.quiet}
 	quiet.start()
 	defer quiet.end(syscall.SIGKILL)
 	d.drained("quiet")
 	if !quiet.end(syscall.SIGTERM) {
-		t.Error("the quiet run did not end within a minute of SIGTERM")
+		d.t.Error("the quiet run did not end within a minute of SIGTERM")
 	}
-	d.compare(s)
+	d.compare()
 }
 
 // publish writes the fleet at its rate, and now and then what is no event, past the proxies. What a broker that is away has
@@ -112,7 +123,7 @@ func (d *deployment) publish(s size, seed uint64) {
 	}
 	defer c.Close()
 	producer, r := c.NewProducer(kafka.LZ4), rand.New(rand.NewPCG(seed, 1))
-	feed := fleet.New(fleet.Config{Seed: seed, Events: s.events, Agents: 400, Providers: []string{"alpha", "beta"}, Misbehave: 20})
+	feed := fleet.New(fleet.Config{Seed: seed, Events: s.events, Agents: cmp.Or(s.agents, 400), Providers: []string{"alpha", "beta"}, Misbehave: 20})
 	limit := rate.NewLimiter(rate.Limit(s.rate), s.rate)
 	const batch = 250
 	var e fleet.Event
@@ -216,7 +227,7 @@ func (d *deployment) behind(database string) int64 {
 }
 
 // compare is the verdict: nothing lost, nothing doubled, everything as in the quiet run.
-func (d *deployment) compare(s size) {
+func (d *deployment) compare() {
 	t := d.t
 	query := func(format string, args ...any) string { return d.stack.Query(t, fmt.Sprintf(format, args...)) }
 	zero := func(what, sql string, args ...any) {

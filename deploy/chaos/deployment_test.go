@@ -90,14 +90,15 @@ func newDeployment(t *testing.T, partitions, processes int) *deployment {
 	}
 	d.stack.Start(t, "kafka")
 
-	d.attacked = d.configure("attacked", d.kafka.Addr, d.click.Addr, partitions)
-	d.quiet = d.configure("quiet", d.stack.Brokers[0], d.stack.ClickHouseNative, partitions)
+	d.attacked = d.configure("attacked", d.kafka.Addr, d.click.Addr, "127.0.0.1:0", partitions)
+	d.quiet = d.configure("quiet", d.stack.Brokers[0], d.stack.ClickHouseNative, "127.0.0.1:0", partitions)
 	for _, c := range []string{d.attacked, d.quiet} {
 		d.must("migrate", "--config", c)
 	}
-	for range processes {
-		p := &process{d: d, config: d.attacked}
-		d.procs = append(d.procs, p)
+	for i := range processes {
+		at := freePort(t)
+		config := d.configure(fmt.Sprintf("attacked-%d", i), d.kafka.Addr, d.click.Addr, at, partitions)
+		d.procs = append(d.procs, &process{d: d, config: config, metrics: "http://" + at + "/metrics"})
 	}
 	t.Cleanup(func() {
 		for _, p := range d.procs {
@@ -118,9 +119,10 @@ func freePort(t *testing.T) string {
 }
 
 // configure writes the configuration of one of the two deployments, which share topics and nothing else.
-func (d *deployment) configure(name, broker, click string, partitions int) string {
+func (d *deployment) configure(file, broker, click, listen string, partitions int) string {
 	d.t.Helper()
-	path := filepath.Join(d.dir, name+".yaml")
+	path := filepath.Join(d.dir, file+".yaml")
+	name, _, _ := strings.Cut(file, "-")
 	text := fmt.Sprintf(`kafka: {brokers: [%q], group: %s}
 clickhouse: {addresses: [%q], database: %s}
 bindings: [{topics: "agent.events.*", partitions: %d}]
@@ -129,8 +131,8 @@ alerts: {topic: "%s.alerts"}
 dead_letters: {topic: "%s.dead"}
 memory: {budget: 96MiB, state: 64MiB}
 batch: {min_age: 200ms, max_age: 2s}
-http: {listen: "127.0.0.1:0"}
-`, broker, name, click, name, partitions/2, name, name)
+http: {listen: %q, pprof: true}
+`, broker, name, click, name, partitions/2, name, name, listen)
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		d.t.Fatal(err)
 	}
@@ -148,8 +150,9 @@ func (d *deployment) must(args ...string) string {
 
 // process is one pipeline, started again whenever it ends, as whoever runs it would.
 type process struct {
-	d      *deployment
-	config string
+	d       *deployment
+	config  string
+	metrics string // URL
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
