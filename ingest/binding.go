@@ -59,7 +59,7 @@ func (b *Binding) Check() error {
 		return fmt.Errorf("binding %s: epoch %d is negative", b.Topics, b.Epoch)
 	}
 	for _, c := range []struct{ name, value, allowed string }{
-		{"keyed_by", b.KeyedBy, "agent session none"},
+		{"keyed_by", b.KeyedBy, strings.Join(KeyedByNames, " ")},
 		{"format", b.Format, strings.Join(FormatNames, " ")},
 		{"on_lost", b.OnLost, "park continue"},
 		{"start", b.Start, "earliest latest"},
@@ -123,7 +123,11 @@ func (b *Binding) TopicOf(provider string) string {
 	return ""
 }
 
-func (b *Binding) keyedBy() scoring.KeyedBy {
+// KeyedByNames are the values of keyed_by, the one that carries most first.
+var KeyedByNames = []string{"agent", "session", "none"}
+
+// Keyed is what the records are keyed by.
+func (b *Binding) Keyed() scoring.KeyedBy {
 	switch b.KeyedBy {
 	case "session":
 		return scoring.KeyedBySession

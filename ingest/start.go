@@ -234,7 +234,7 @@ func (l *lane) restore(ctx context.Context, first int64) error {
 }
 
 func (l *lane) newJudge(pack *scoring.Pack) error {
-	j, err := NewJudge(scoring.NewEngine(pack, l.p.Engine), l.binding.Format, l.binding.keyedBy(), l.binding.ProviderOf(l.topic))
+	j, err := NewJudge(scoring.NewEngine(pack, l.p.Engine), l.binding.Format, l.binding.Keyed(), l.binding.ProviderOf(l.topic))
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ commands, rules, formats and topics: ` + "`source <(agentrisk completion bash)`"
 		SilenceErrors: true,
 	}
 	root.AddCommand(
-		runCommand(), scoreCommand(), rulesCommand(), migrateCommand(), notifyCommand(), reconcileCommand(),
+		runCommand(), scoreCommand(), rulesCommand(), migrateCommand(), notifyCommand(), reconcileCommand(), checkCommand(),
 		simulateCommand(), receiveCommand(), healthCommand(), configCommand(), schemaCommand(), versionCommand(),
 	)
 	calledRight(root)

@@ -44,8 +44,9 @@ may run beside the pipeline. Status 3 when anything does not add up.`,
 				continue
 			}
 			r, err := ingest.Reconcile(cmd.Context(), log, audit, lane.Topic, lane.Partition, lane.Epoch, func(done, all int64) {
-				tell.tell("reconcile: lane %d of %d, %d of %d offsets", i+1, len(lanes), done, all)
+				tell.bar(fmt.Sprintf("reconcile lane %d of %d", i+1, len(lanes)), "offsets", done, all)
 			})
+			tell.clear()
 			if err != nil {
 				return err
 			}

@@ -22,7 +22,7 @@ func rulesCommand() *cobra.Command {
 		Short: "Check, test, list and explain the rules of a pack",
 		Long:  "A pack is a folder of YAML with features, rules and their tests. Without DIR the built-in pack is meant.",
 	}
-	cmd.AddCommand(rulesLint(), rulesTest(), rulesList(), rulesExplain())
+	cmd.AddCommand(rulesLint(), rulesTest(), rulesList(), rulesExplain(), rulesCoverage())
 	return cmd
 }
 
@@ -171,7 +171,7 @@ func rulesList() *cobra.Command {
 }
 
 func rulesExplain() *cobra.Command {
-	cmd := &cobra.Command{Use: "explain RULE [DIR]", Short: "Say everything about one rule", Args: cobra.RangeArgs(1, 2)}
+	cmd := &cobra.Command{Use: "explain RULE [DIR]", Short: "Say everything about one rule", Args: cobra.RangeArgs(1, 2), ValidArgsFunction: completeRules}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		pack, err := packArgument(args[1:])
 		if err != nil {

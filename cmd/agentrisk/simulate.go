@@ -94,17 +94,15 @@ func (s *simulation) run(ctx context.Context, stdout, stderr io.Writer) error {
 		return usageError{fmt.Errorf("--to %q: want kafka or -", s.to)}
 	}
 	tell := newProgress(stderr)
-	n, err := s.each(ctx, out, func(n int64) {
-		tell.tell("simulate: %d events, %.0f/s", n, tell.rate(n))
-	})
+	n, err := s.each(ctx, out, tell)
 	err = errors.Join(err, out.flush(ctx))
-	if s.to != "-" {
+	if tell.clear(); s.to != "-" {
 		tell.done("simulate: %d events, %.0f/s", n, tell.rate(n))
 	}
 	return err
 }
 
-func (s *simulation) each(ctx context.Context, out publisher, tell func(int64)) (n int64, err error) {
+func (s *simulation) each(ctx context.Context, out publisher, tell *progress) (n int64, err error) {
 	limit := rate.NewLimiter(rate.Inf, 1)
 	if s.rate > 0 {
 		limit = rate.NewLimiter(rate.Limit(s.rate), max(1, int(s.rate/20)))
@@ -113,20 +111,20 @@ func (s *simulation) each(ctx context.Context, out publisher, tell func(int64)) 
 		if err := limit.Wait(ctx); err != nil {
 			return err
 		}
-		if n++; n%1000 == 0 {
-			tell(n)
+		if n++; n%1000 == 0 && len(s.files) == 0 {
+			tell.bar("simulate", "events", n, int64(s.events))
 		}
 		return out.publish(ctx, provider, key, line)
 	}
 	if len(s.files) > 0 {
-		return n, s.recorded(ctx, put)
+		return n, s.recorded(ctx, put, tell)
 	}
 	return n, s.fleet(ctx, put)
 }
 
 // recorded publishes the events of files. What is no event has no provider and goes where the last one went, so that
 // the pipeline sees it too.
-func (s *simulation) recorded(ctx context.Context, put func(provider string, key, line []byte) error) error {
+func (s *simulation) recorded(ctx context.Context, put func(provider string, key, line []byte) error, tell *progress) error {
 	format, err := ingest.NewFormat("json")
 	if err != nil {
 		return err
@@ -134,7 +132,8 @@ func (s *simulation) recorded(ctx context.Context, put func(provider string, key
 	var e scoring.Event
 	provider := ""
 	var key []byte
-	return file.Each(ctx, s.files, os.Stdin, func(l file.Line) error {
+	files := file.Files{Paths: s.files, Stdin: os.Stdin, Progress: func(read, total int64) { tell.bar("simulate", "B", read, total) }}
+	return files.Each(ctx, func(l file.Line) error {
 		format.Decode(&ingest.Record{Value: l.Data}, &e, func(_ int32, reject *scoring.Reject) {
 			if reject == nil && e.Str(scoring.FieldProvider) != "" {
 				provider = string(append([]byte(nil), e.Str(scoring.FieldProvider)...))

@@ -114,17 +114,18 @@ type choice struct {
 }
 
 func (c *choice) String() string { return c.value }
-func (c *choice) Type() string   { return strings.Join(c.allowed, "|") }
+func (c *choice) Type() string   { return strings.TrimPrefix(strings.Join(c.allowed, "|"), "|") }
 
 func (c *choice) Set(v string) error {
 	if !slices.Contains(c.allowed, v) {
-		return fmt.Errorf("want %s", strings.Join(c.allowed, ", "))
+		return fmt.Errorf("want %s", strings.TrimPrefix(strings.Join(c.allowed, ", "), ", "))
 	}
 	c.value = v
 	return nil
 }
 
-// choose adds a flag that takes one of a few values, the first by default, and completes them.
+// choose adds a flag that takes one of a few values, the first by default, and completes them. A first value "" says
+// that the default depends on something else.
 func choose(cmd *cobra.Command, name, short, usage string, allowed ...string) *string {
 	c := &choice{allowed[0], allowed}
 	cmd.Flags().VarP(c, name, short, usage)
