@@ -40,7 +40,11 @@ func (s *stack) clickhouse() *server {
 		native, web = s.State.Ports[4], s.State.Ports[5]
 	}
 	if _, err := os.Stat(conf); err != nil {
-		_ = os.WriteFile(conf, fmt.Appendf(nil, clickHouseConfig, native, web, data, data, filepath.Join(s.dir, "users.xml")), 0o644)
+		secure := ""
+		if s.State.Secure {
+			secure = secureClickHouse
+		}
+		_ = os.WriteFile(conf, fmt.Appendf(nil, clickHouseConfig, native, web, data, data, filepath.Join(s.dir, "users.xml"), secure), 0o644)
 		_ = os.WriteFile(filepath.Join(s.dir, "users.xml"), []byte(clickHouseUsers), 0o644)
 	}
 	switch filepath.Base(s.State.ClickHouse) {
@@ -51,6 +55,9 @@ func (s *stack) clickhouse() *server {
 	default:
 		self, _ := os.Executable()
 		srv.command = []string{self, "serve-clickhouse", s.State.ClickHouse, conf, data, s.address(2), s.address(4), s.address(3), s.address(5)}
+	}
+	if s.State.Secure {
+		srv.command = s.behindTLS(srv.command)
 	}
 	return srv
 }
@@ -67,7 +74,7 @@ const clickHouseConfig = `<clickhouse>
     <background_pool_size>4</background_pool_size>
     <user_directories><users_xml><path>%s</path></users_xml></user_directories>
     <default_profile>default</default_profile>
-    <default_database>default</default_database>
+    <default_database>default</default_database>%s
 </clickhouse>
 `
 

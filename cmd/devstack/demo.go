@@ -53,7 +53,7 @@ func (d *show) play(ctx context.Context) (err error) {
 	if d.stack, err = openStack([]string{d.dir}); err != nil {
 		return err
 	}
-	if err := d.stack.up(ctx, "auto", nil); err != nil {
+	if err := d.stack.up(ctx, "auto", false, nil); err != nil {
 		return err
 	}
 	if d.receiver, err = receive(); err != nil {

@@ -66,8 +66,13 @@ func (s *stack) formatKafka(ctx context.Context) error {
 		"group.initial.rebalance.delay.ms=0", "group.min.session.timeout.ms=1000",
 		"auto.create.topics.enable=false", "log.cleaner.dedupe.buffer.size=8388608",
 	}
+	format := []string{"kafka.tools.StorageTool", "format", "-c", conf, "--standalone"}
+	if s.State.Secure {
+		lines = append(lines, s.secureKafka()...)
+		format = append(format, s.scram()...)
+	}
 	lines = append(lines, s.State.Set...) // the last of two settings of one name counts
-	if err := os.WriteFile(conf, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(conf, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		return err
 	}
 	cp := filepath.Join(s.State.Jars, "*")
@@ -80,7 +85,7 @@ func (s *stack) formatKafka(ctx context.Context) error {
 		return errors.New("kafka: the storage tool printed no id")
 	}
 	s.State.Cluster = words[len(words)-1]
-	if out, err := exec.CommandContext(ctx, "java", "-cp", cp, "kafka.tools.StorageTool", "format", "-t", s.State.Cluster, "-c", conf, "--standalone").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "java", append([]string{"-cp", cp}, append(format, "-t", s.State.Cluster)...)...).CombinedOutput(); err != nil {
 		return fmt.Errorf("kafka: format: %w\n%s", err, out)
 	}
 	return nil

@@ -18,8 +18,11 @@ import (
 
 const usage = `devstack runs Kafka and ClickHouse on this machine, on 127.0.0.1 and free ports.
 
-  devstack up DIR [--kafka auto|apache|kfake] [--kafka-set KEY=VALUE]...
+  devstack up DIR [--kafka auto|apache|kfake] [--kafka-set KEY=VALUE]... [--secure]
                       start both, data in DIR; writes DIR/env and DIR/agentrisk.yaml
+                      --secure (Apache Kafka only): TLS, mutual TLS, SASL and ACLs as in production beside the plain
+                      ports for the owner of this machine; certificates in DIR/tls, passwords in DIR/secrets,
+                      ClickHouse's users in DIR/users.d
   devstack down DIR   stop both
   devstack status DIR say what runs
   devstack ctl DIR stop|kill|pause|resume|start|restart kafka|clickhouse
@@ -70,6 +73,8 @@ func run(ctx context.Context, args []string) error {
 		return demo(ctx, rest)
 	case "serve-kfake":
 		return serveKfake(rest)
+	case "serve-behind-tls":
+		return serveBehindTLS(rest)
 	case "serve-clickhouse":
 		return superviseClickHouse(rest)
 	case "serve-clickhouse-library":
@@ -94,6 +99,7 @@ func (s *settings) Set(v string) error {
 func up(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("up", flag.ContinueOnError)
 	kind := f.String("kafka", "auto", "auto, apache or kfake")
+	secure := f.Bool("secure", false, "TLS, SASL and ACLs")
 	var set settings
 	f.Var(&set, "kafka-set", "a broker setting, KEY=VALUE; may be repeated")
 	dir, args := positional(args)
@@ -107,7 +113,7 @@ func up(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return s.up(ctx, *kind, set)
+	return s.up(ctx, *kind, *secure, set)
 }
 
 // positional takes a leading argument that is no flag.

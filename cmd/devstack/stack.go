@@ -19,11 +19,12 @@ type stack struct {
 // state is DIR/state.json: everything that a later start must find unchanged.
 type state struct {
 	Kafka      string   `json:"kafka"` // apache or kfake
+	Secure     bool     `json:"secure,omitempty"`
 	Set        settings `json:"set,omitempty"`
 	Jars       string   `json:"jars,omitempty"`
 	Cluster    string   `json:"cluster"`
 	ClickHouse string   `json:"clickhouse"` // program or library
-	Ports      []int    `json:"ports"`      // kafka, controller, clickhouse native, clickhouse http, the same two behind the library's front
+	Ports      []int    `json:"ports"`      // kafka, controller, clickhouse native, clickhouse http, the same two behind the library's front, those of secure.go
 }
 
 func openStack(args []string) (*stack, error) {
@@ -67,12 +68,12 @@ func (s *stack) servers() []*server {
 }
 
 // up starts what does not run. When it fails or is interrupted, what it started is stopped again.
-func (s *stack) up(ctx context.Context, kind string, set settings) (err error) {
+func (s *stack) up(ctx context.Context, kind string, secure bool, set settings) (err error) {
 	if err := os.MkdirAll(s.dir, 0o755); err != nil {
 		return err
 	}
 	if len(s.State.Ports) == 0 {
-		if err := s.choose(ctx, kind, set); err != nil {
+		if err := s.choose(ctx, kind, secure, set); err != nil {
 			return err
 		}
 	}
@@ -103,7 +104,7 @@ func (s *stack) up(ctx context.Context, kind string, set settings) (err error) {
 }
 
 // choose settles what runs and where.
-func (s *stack) choose(ctx context.Context, kind string, set settings) (err error) {
+func (s *stack) choose(ctx context.Context, kind string, secure bool, set settings) (err error) {
 	missing := missingForKafka()
 	switch kind {
 	case "auto":
@@ -119,7 +120,10 @@ func (s *stack) choose(ctx context.Context, kind string, set settings) (err erro
 	default:
 		return fmt.Errorf("--kafka %q: want auto, apache or kfake", kind)
 	}
-	s.State.Kafka, s.State.Set = kind, set
+	if secure && kind != "apache" {
+		return fmt.Errorf("--secure: %s has neither these listeners nor these ACLs; %s", kind, missing)
+	}
+	s.State.Kafka, s.State.Set, s.State.Secure = kind, set, secure
 	if kind == "apache" {
 		if s.State.Jars, err = fetchKafka(ctx); err != nil {
 			return err
@@ -128,8 +132,17 @@ func (s *stack) choose(ctx context.Context, kind string, set settings) (err erro
 	if s.State.ClickHouse, err = findClickHouse(ctx); err != nil {
 		return err
 	}
-	if s.State.Ports, err = freePorts(6); err != nil {
+	ports := 6
+	if secure {
+		ports = numPorts
+	}
+	if s.State.Ports, err = freePorts(ports); err != nil {
 		return err
+	}
+	if secure {
+		if err := s.secrets(); err != nil {
+			return err
+		}
 	}
 	if kind == "apache" {
 		if err := s.formatKafka(ctx); err != nil {
@@ -142,10 +155,15 @@ func (s *stack) choose(ctx context.Context, kind string, set settings) (err erro
 // tell writes the files that others read and says what runs.
 func (s *stack) tell() error {
 	env := fmt.Sprintf("KAFKA_BROKERS=%s\nKAFKA_KIND=%s\nCLICKHOUSE_NATIVE=%s\nCLICKHOUSE_HTTP=%s\n", s.address(0), s.State.Kafka, s.address(2), s.address(3))
+	config := fmt.Appendf(nil, configuration, fmt.Sprintf("%q", s.address(0)), "", fmt.Sprintf("%q", s.address(2)), "")
+	if s.State.Secure {
+		env += s.secureEnv()
+		config = s.secureConfiguration()
+	}
 	if err := os.WriteFile(filepath.Join(s.dir, "env"), []byte(env), 0o644); err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(s.dir, "agentrisk.yaml"), fmt.Appendf(nil, configuration, s.address(0), s.address(2)), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(s.dir, "agentrisk.yaml"), config, 0o644); err != nil {
 		return err
 	}
 	what := "Apache Kafka " + kafkaVersion
@@ -169,15 +187,15 @@ const configuration = `# A complete configuration of agentrisk for the servers o
 
 # Where events come from.
 kafka:
-  brokers: ["%s"]
+  brokers: [%s]
   group: agentrisk
-
+%s
 # Where verdicts go.
 clickhouse:
-  addresses: ["%s"]
+  addresses: [%s]
   database: agentrisk
   user: default
-
+%s
 # What the topics are: each provider's events in a topic of its own, keyed by tenant/agent.
 bindings:
   - topics: "agent.events.*"

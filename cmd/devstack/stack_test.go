@@ -96,7 +96,7 @@ func TestKilledServersComeBackWithTheirData(t *testing.T) {
 }
 
 func TestWrongCalls(t *testing.T) {
-	for _, args := range [][]string{{"fly"}, {"up"}, {"up", t.TempDir(), "--kafka", "pulsar"}, {"ctl", t.TempDir(), "kill"}, {"fetch", "redis"}} {
+	for _, args := range [][]string{{"fly"}, {"up"}, {"up", t.TempDir(), "--kafka", "pulsar"}, {"up", t.TempDir(), "--kafka", "kfake", "--secure"}, {"ctl", t.TempDir(), "kill"}, {"fetch", "redis"}} {
 		if err := run(t.Context(), args); err == nil {
 			t.Errorf("%v: no error", args)
 		}
