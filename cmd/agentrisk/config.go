@@ -38,17 +38,21 @@ type Config struct {
 
 // KafkaConfig names the cluster and the consumer group.
 type KafkaConfig struct {
-	Brokers     []string `yaml:"brokers"`
-	Group       string   `yaml:"group"`
-	Replication int      `yaml:"replication"` // of topics that migrate makes; 0: the broker's default
+	Brokers     []string   `yaml:"brokers"`
+	Group       string     `yaml:"group"`
+	Replication int        `yaml:"replication"` // of topics that migrate makes; 0: the broker's default
+	TLS         TLSConfig  `yaml:"tls"`
+	SASL        SASLConfig `yaml:"sasl"`
 }
 
 // ClickHouseConfig names the database.
 type ClickHouseConfig struct {
-	Addresses []string `yaml:"addresses"` // host:port of the native protocol
-	Database  string   `yaml:"database"`
-	User      string   `yaml:"user"`
-	Password  string   `yaml:"password"`
+	Addresses    []string  `yaml:"addresses"` // host:port of the native protocol
+	Database     string    `yaml:"database"`
+	User         string    `yaml:"user"`
+	Password     string    `yaml:"password"`
+	PasswordFile string    `yaml:"password_file"`
+	TLS          TLSConfig `yaml:"tls"`
 }
 
 // BatchConfig says how old a batch may grow.
@@ -145,7 +149,8 @@ var secretVariables = []struct {
 	set  func(*Config, string)
 	what string
 }{
-	{"AGENTRISK_CLICKHOUSE_PASSWORD", func(c *Config, v string) { c.ClickHouse.Password = v }, "clickhouse.password"},
+	{"AGENTRISK_KAFKA_PASSWORD", func(c *Config, v string) { c.Kafka.SASL.Password, c.Kafka.SASL.PasswordFile = v, "" }, "kafka.sasl.password"},
+	{"AGENTRISK_CLICKHOUSE_PASSWORD", func(c *Config, v string) { c.ClickHouse.Password, c.ClickHouse.PasswordFile = v, "" }, "clickhouse.password"},
 	{"AGENTRISK_WEBHOOK_SECRETS", func(c *Config, v string) { c.Alerts.Webhook.Secrets = strings.Split(v, ",") }, "alerts.webhook.secrets, comma-separated"},
 	{"AGENTRISK_FINGERPRINT_KEY", func(c *Config, v string) { c.FingerprintKey = v }, "fingerprint_key"},
 }
@@ -191,6 +196,12 @@ func (c *Config) check() error {
 	}
 	addresses("kafka.brokers", c.Kafka.Brokers)
 	addresses("clickhouse.addresses", c.ClickHouse.Addresses)
+	errs = append(errs, c.Kafka.TLS.check("kafka.tls")...)
+	errs = append(errs, c.Kafka.SASL.check("kafka.sasl")...)
+	errs = append(errs, c.ClickHouse.TLS.check("clickhouse.tls")...)
+	if c.ClickHouse.Password != "" && c.ClickHouse.PasswordFile != "" {
+		bad("clickhouse: password and password_file: give one")
+	}
 	if len(c.Bindings) == 0 {
 		bad("bindings: none; without one no topic is read, for instance {topics: \"agent.events.*\"}")
 	}
@@ -266,8 +277,11 @@ func configCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if err := c.readFiles(); err != nil {
+			return fmt.Errorf("configuration %s: %w", *path, err)
+		}
 		shown := *c
-		for _, s := range []*string{&shown.ClickHouse.Password, &shown.FingerprintKey} {
+		for _, s := range []*string{&shown.Kafka.SASL.Password, &shown.ClickHouse.Password, &shown.FingerprintKey} {
 			if *s != "" {
 				*s = "(set)"
 			}

@@ -53,6 +53,6 @@ func (p *parts) notifier() (*alert.Notifier, *alert.Metrics, error) {
 		return nil, nil, err
 	}
 	m := alert.NewMetrics()
-	n, err := alert.NewNotifier(alert.NotifierConfig{Brokers: p.config.Kafka.Brokers, Topic: p.config.Alerts.Topic, DeadTopic: p.config.Alerts.Topic + ".dead", Name: "webhook", Channel: hook, Log: p.log, Metrics: m})
+	n, err := alert.NewNotifier(alert.NotifierConfig{Brokers: p.config.Kafka.Brokers, Topic: p.config.Alerts.Topic, DeadTopic: p.config.Alerts.Topic + ".dead", Name: "webhook", Channel: hook, Log: p.log, Metrics: m, Dialer: p.kafka.Dialer(), Transport: p.kafka.Transport()})
 	return n, m, err
 }

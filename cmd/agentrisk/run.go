@@ -87,12 +87,12 @@ func (p *parts) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	outbox, err := alert.NewOutbox(p.config.Kafka.Brokers, p.config.Alerts.Topic, nil)
+	outbox, err := alert.NewOutbox(p.config.Kafka.Brokers, p.config.Alerts.Topic, p.kafka.Transport())
 	if err != nil {
 		return err
 	}
 	defer outbox.Close()
-	dead, err := deadletter.New(p.config.Kafka.Brokers, p.config.DeadLetters.Topic, nil)
+	dead, err := deadletter.New(p.config.Kafka.Brokers, p.config.DeadLetters.Topic, p.kafka.Transport())
 	if err != nil {
 		return err
 	}
@@ -110,6 +110,9 @@ func (p *parts) run(ctx context.Context) error {
 	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(metrics, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := p.kafka.Seen(ctx, "WRITE", p.config.Alerts.Topic, p.config.DeadLetters.Topic); err != nil {
+		return err
+	}
 	topics, err := p.topics(ctx)
 	if err != nil {
 		return err
@@ -119,7 +122,7 @@ func (p *parts) run(ctx context.Context) error {
 		return err
 	}
 	if len(topics) == 0 {
-		p.log.Warn("no topic matches the bindings yet: looking again every minute; `agentrisk migrate` makes those of the configured providers")
+		p.log.Warn("no topic matches the bindings yet: looking again every minute; `agentrisk migrate` makes those of the configured providers; those on which this user has no right to READ are not shown to it", "bindings", p.patterns())
 	}
 	p.log.Info("pipeline starts", "pack", pack.Name, "digest", pack.Digest[:12], "rules", len(pack.Rules), "topics", topics, "deployment", deployment)
 
@@ -167,14 +170,16 @@ func (p *parts) run(ctx context.Context) error {
 	return nil
 }
 
-// patiently repeats what a server that is away makes fail: a pipeline that starts before its database waits for it.
+// patiently repeats what a server that is away makes fail: a pipeline that starts before its servers waits for them.
 func (p *parts) patiently(ctx context.Context, do func() error) error {
 	for {
 		err := do()
-		if err == nil || ctx.Err() != nil || !clickhouse.Passes(err) {
+		var tls *closedError
+		var sasl *kafka.ClosedError
+		if err == nil || ctx.Err() != nil || !clickhouse.Passes(err) || errors.As(err, &tls) || errors.As(err, &sasl) {
 			return err
 		}
-		p.log.Warn("ClickHouse is away: trying again", "err", err, "in", startWait)
+		p.log.Warn("a server is away: trying again", "err", err, "in", startWait)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -33,11 +33,30 @@ func wire(path string) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := kafka.NewClient(kafka.Config{Brokers: c.Kafka.Brokers, ClientID: "agentrisk"})
+	if err := c.readSecrets(); err != nil {
+		return nil, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	client, err := c.kafkaClient()
 	if err != nil {
 		return nil, err
 	}
+	if c.Kafka.SASL.name() == "PLAIN" && !c.Kafka.TLS.Enabled {
+		log.Warn("kafka.sasl: PLAIN without kafka.tls sends the password as it is: anybody on the way can read it")
+	}
 	return &parts{config: c, log: log, kafka: client}, nil
+}
+
+// kafkaClient makes the client that every path to Kafka goes through.
+func (c *Config) kafkaClient() (*kafka.Client, error) {
+	door, err := newDoor("kafka", c.Kafka.TLS)
+	if err != nil {
+		return nil, err
+	}
+	mechanism, err := c.Kafka.SASL.mechanism()
+	if err != nil {
+		return nil, err
+	}
+	return kafka.NewClient(kafka.Config{Brokers: c.Kafka.Brokers, ClientID: "agentrisk", Dial: door.dialWary, SASL: mechanism, User: c.Kafka.SASL.User})
 }
 
 // open connects to ClickHouse.
@@ -47,7 +66,11 @@ func (p *parts) open(ctx context.Context) (err error) {
 		return err
 	}
 	c := p.config.ClickHouse
-	p.db, err = clickhouse.Open(ctx, clickhouse.Config{Addresses: c.Addresses, Database: c.Database, User: c.User, Password: c.Password, FingerprintKey: key,
+	door, err := newDoor("clickhouse", c.TLS)
+	if err != nil {
+		return err
+	}
+	p.db, err = clickhouse.Open(ctx, clickhouse.Config{Addresses: c.Addresses, Dialer: door, Database: c.Database, User: c.User, Password: c.Password, FingerprintKey: key,
 		Retry: func(what string, err error) { p.log.Warn("insert will be tried again", "range", what, "err", err) }})
 	return err
 }
@@ -82,6 +105,14 @@ func (p *parts) topics(ctx context.Context) ([]string, error) {
 	}
 	slices.Sort(list)
 	return slices.Compact(list), nil
+}
+
+// patterns are what the bindings look for.
+func (p *parts) patterns() (list []string) {
+	for i := range p.config.Bindings {
+		list = append(list, p.config.Bindings[i].Topics)
+	}
+	return list
 }
 
 // newIncarnation names this start of the process.

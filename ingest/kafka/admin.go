@@ -118,7 +118,7 @@ func (c *Client) offsets(ctx context.Context, topic string, partitions []int32, 
 	for _, p := range res.Topics[topic] {
 		switch {
 		case p.Error != nil:
-			return nil, c.refusedBounds(p.Error)
+			return nil, denied(c.refusedBounds(p.Error), "DESCRIBE", "topic", topic)
 		case p.FirstOffset < 0 || p.LastOffset < p.FirstOffset:
 			return nil, fmt.Errorf("partition %d: the broker says [%d, %d)", p.Partition, p.FirstOffset, p.LastOffset)
 		}
@@ -185,7 +185,7 @@ func (c *Client) CreateTopics(ctx context.Context, topics ...NewTopic) (advice [
 		switch err := res.Errors[t.Name]; {
 		case errors.Is(err, kafka.TopicAlreadyExists):
 		case err != nil:
-			return nil, fmt.Errorf("kafka: create topic %s: %w", t.Name, err)
+			return nil, fmt.Errorf("kafka: create topic %s: %w", t.Name, denied(err, "CREATE", "topic", t.Name))
 		}
 		found, err := c.ready(ctx, t.Name)
 		if err != nil {
@@ -242,7 +242,7 @@ func (c *Client) TimestampType(ctx context.Context, topic string) (string, error
 	}
 	for _, r := range res.Resources {
 		if r.Error != nil {
-			return "", fmt.Errorf("kafka: settings of topic %s: %w", topic, r.Error)
+			return "", fmt.Errorf("kafka: settings of topic %s: %w", topic, denied(r.Error, "DESCRIBE_CONFIGS", "topic", topic))
 		}
 		for _, e := range r.ConfigEntries {
 			if e.ConfigName == timestampType {

@@ -1,9 +1,7 @@
 package kafka
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"time"
@@ -16,15 +14,16 @@ const (
 	dialTimeout    = 5 * time.Second
 	requestTimeout = 10 * time.Second // for a broker to answer, beside what the request itself may wait
 	metadataTTL    = 3 * time.Second  // a new leader or topic is known after this time at the latest
-	readBuffer     = 64 << 10         // under TLS, whose records of 16 KiB would be a system call or two each
 )
 
 // Config says where the cluster is and who asks.
 type Config struct {
 	Brokers  []string // host:port of some brokers of the cluster
 	ClientID string   // named in the brokers' logs and quotas
-	TLS      *tls.Config
-	SASL     sasl.Mechanism
+	// Dial connects to a broker and returns when the connection is ready, TLS included; nil: plain TCP.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	SASL sasl.Mechanism // nil: none
+	User string         // of SASL, for errors
 }
 
 // Client talks to one cluster. It is safe for concurrent use: each request in flight has a connection to itself,
@@ -46,32 +45,33 @@ func NewClient(cfg Config) (*Client, error) {
 			return nil, errors.New("kafka: broker " + b + ": want host:port")
 		}
 	}
+	if cfg.Dial == nil {
+		cfg.Dial = dial
+	}
 	c := &Client{cfg: cfg, transport: newTransport(cfg)}
-	c.kafka = kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Transport: c.transport, Timeout: 3 * requestTimeout}
+	c.kafka = kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Transport: c.Transport(), Timeout: 3 * requestTimeout}
 	return c, nil
 }
 
 func newTransport(cfg Config) *kafka.Transport {
-	dial := dial
-	if cfg.TLS != nil {
-		dial = dialBuffered
-	}
 	return &kafka.Transport{
-		Dial:        dial,
+		Dial:        cfg.Dial,
 		DialTimeout: dialTimeout,
 		MetadataTTL: metadataTTL,
 		ClientID:    cfg.ClientID,
-		TLS:         cfg.TLS,
 		SASL:        cfg.SASL,
 	}
 }
 
+// Transport is how kafka-go's own types reach the cluster: with our connections, and errors that say what to do.
+func (c *Client) Transport() kafka.RoundTripper { return explaining{c.transport, &c.cfg} }
+
 // Close closes idle connections now and the others once they fall idle.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// dialer is for the consumer group, which does not use a Transport.
-func (c *Client) dialer() *kafka.Dialer {
-	return &kafka.Dialer{ClientID: c.cfg.ClientID, Timeout: dialTimeout, DualStack: true, TLS: c.cfg.TLS, SASLMechanism: c.cfg.SASL}
+// Dialer is for consumer groups, which do not use a Transport.
+func (c *Client) Dialer() *kafka.Dialer {
+	return &kafka.Dialer{ClientID: c.cfg.ClientID, Timeout: dialTimeout, DialFunc: c.cfg.Dial, SASLMechanism: c.cfg.SASL}
 }
 
 // bounded gives a request its deadline, without which kafka-go would wait for a silent broker for ever.
@@ -84,19 +84,3 @@ func bounded(ctx context.Context, wait time.Duration) (context.Context, context.
 func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, network, address)
 }
-
-func dialBuffered(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := dial(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	return &bufferedConn{conn, bufio.NewReaderSize(conn, readBuffer)}, nil
-}
-
-// bufferedConn reads ahead.
-type bufferedConn struct {
-	net.Conn
-	r *bufio.Reader
-}
-
-func (c *bufferedConn) Read(p []byte) (int, error) { return c.r.Read(p) }

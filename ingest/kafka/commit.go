@@ -39,6 +39,11 @@ func (c *Client) Commit(ctx context.Context, g *Generation, topic string, partit
 	case errors.Is(err, kafka.IllegalGeneration), errors.Is(err, kafka.UnknownMemberId):
 		err = fmt.Errorf("%w: %w", ErrNotOurs, err)
 	default:
+		if errors.Is(err, kafka.TopicAuthorizationFailed) {
+			err = denied(err, "READ", "topic", topic)
+		} else {
+			err = denied(err, "READ", "group", g.GroupID)
+		}
 		err = fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
 	}
 	return fmt.Errorf("kafka: commit %s/%d at %d in generation %d of %s: %w", topic, partition, offset, g.ID, g.GroupID, err)
@@ -91,7 +96,10 @@ func (c *Client) Committed(ctx context.Context, group, topic string, partitions 
 		err = fmt.Errorf("the broker answered for %d of %d partitions", len(found), len(partitions))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("kafka: commits of group %s on %s: %w", group, topic, err)
+		if errors.Is(err, kafka.TopicAuthorizationFailed) {
+			err = denied(err, "DESCRIBE", "topic", topic)
+		}
+		return nil, fmt.Errorf("kafka: commits of group %s on %s: %w", group, topic, denied(err, "DESCRIBE", "group", group))
 	}
 	return found, nil
 }

@@ -14,8 +14,8 @@ import (
 var (
 	// ErrNotLeader: the broker that was asked does not lead the partition, or nobody does just now. It passes.
 	ErrNotLeader = errors.New("partition has another leader or none")
-	// ErrUnknownTopic: the cluster has no such topic or partition, or has not heard of it yet.
-	ErrUnknownTopic = errors.New("topic or partition is unknown")
+	// ErrUnknownTopic: the cluster has no such topic or partition, has not heard of it yet, or does not show it to us.
+	ErrUnknownTopic = errors.New("topic or partition is unknown, or this user has no right to READ or WRITE on it")
 )
 
 // OutOfRange says that the log does not hold the offset that was asked for.
@@ -57,7 +57,7 @@ func (c *Client) Fetch(ctx context.Context, topic string, partition int32, offse
 func (c *Client) fetch(ctx context.Context, topic string, partition int32, offset int64, maxBytes int, maxWait time.Duration) (*Fetched, error) {
 	ctx, cancel := bounded(ctx, maxWait)
 	defer cancel()
-	m, err := c.transport.RoundTrip(ctx, c.kafka.Addr, &fetch.Request{
+	m, err := c.kafka.Transport.RoundTrip(ctx, c.kafka.Addr, &fetch.Request{
 		ReplicaID:      -1,
 		MaxWaitTime:    int32(maxWait.Milliseconds()),
 		MinBytes:       1,
@@ -122,5 +122,5 @@ func (c *Client) refused(ctx context.Context, code kafka.Error, topic string, pa
 	case kafka.UnknownTopicOrPartition, kafka.UnknownTopicID:
 		return fmt.Errorf("%w: %w", ErrUnknownTopic, code)
 	}
-	return code
+	return denied(code, "READ", "topic", topic)
 }

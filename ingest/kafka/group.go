@@ -136,7 +136,7 @@ func (g *Group) join() error {
 	member, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:                g.cfg.ID,
 		Brokers:           g.client.cfg.Brokers,
-		Dialer:            g.client.dialer(),
+		Dialer:            g.client.Dialer(),
 		Topics:            g.topics,
 		GroupBalancers:    []kafka.GroupBalancer{g.balancer},
 		SessionTimeout:    g.cfg.Session,
@@ -237,6 +237,7 @@ var passing = []error{kafka.RebalanceInProgress, kafka.UnknownMemberId, kafka.Il
 
 // logRetry says why there is no generation yet: once, and again when it changes or half a minute later.
 func (g *Group) logRetry(err error) {
+	err = denied(g.client.cfg.explain(err), "READ", "group", g.cfg.ID)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	level := slog.LevelWarn

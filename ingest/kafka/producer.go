@@ -188,7 +188,7 @@ func (p *Producer) write(ctx context.Context, topic string, partition int32, mes
 	case res.Error == nil:
 		return nil
 	case storedNothing(res.Error):
-		return fmt.Errorf("%w: %w", ErrRefused, res.Error)
+		return fmt.Errorf("%w: %w", ErrRefused, denied(res.Error, "WRITE", "topic", topic))
 	}
 	return fmt.Errorf("%w: %w", ErrUnknownOutcome, res.Error)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/agentrisk/agentrisk/scoring"
 	"github.com/agentrisk/agentrisk/sink"
+	"github.com/agentrisk/agentrisk/sink/topic"
 )
 
 const (
@@ -52,7 +53,7 @@ func (l *lane) run(ctx context.Context) {
 			l.log.Warn("leaves the generation", "err", err)
 			return
 		}
-		trouble.warn("cannot read the outbox, tries again", "err", err)
+		trouble.warn("cannot read the outbox, tries again", "err", topic.Denied(err, "READ", "topic", l.n.c.Topic))
 		if !sleep(ctx, backoff(attempt, 200*time.Millisecond, 10*time.Second)) {
 			return
 		}

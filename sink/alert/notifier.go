@@ -134,7 +134,7 @@ func (n *Notifier) generations(ctx context.Context, group *kafka.ConsumerGroup) 
 			n.log.Debug("joins the group again", "group", n.group, "err", err) // how a rebalance looks from inside
 			continue
 		case err != nil:
-			trouble.warn("cannot join the group, tries again", "group", n.group, "err", err)
+			trouble.warn("cannot join the group, tries again", "group", n.group, "err", topic.Denied(err, "READ", "group", n.group))
 			continue
 		}
 		began = time.Now()
@@ -167,7 +167,7 @@ func (n *Notifier) await(ctx context.Context) bool {
 		case errors.Is(err, kafka.UnknownTopicOrPartition):
 			trouble.warn("waits for the outbox topic, which does not exist: agentrisk migrate makes it", "topic", n.c.Topic)
 		default:
-			trouble.warn("waits for Kafka", "brokers", n.c.Brokers, "err", err)
+			trouble.warn("waits for Kafka", "brokers", n.c.Brokers, "err", topic.Denied(err, "DESCRIBE", "topic", n.c.Topic))
 		}
 		if !sleep(ctx, time.Second) {
 			return false

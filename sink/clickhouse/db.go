@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"regexp"
 	"strings"
 	"sync"
@@ -22,12 +24,18 @@ type Config struct {
 	Addresses      []string // host:port of the native protocol
 	Database       string
 	User, Password string
+	Dialer         Dialer // nil: plain TCP
 	FingerprintKey [16]byte
 	// Cluster makes tables Replicated and statements ON CLUSTER; empty for a single server. Servers then need the
 	// macros {shard} and {replica}. This build has not been run against replicas.
 	Cluster string
 	// Retry is told of every insert that will be tried again; it may be nil.
 	Retry func(what string, err error)
+}
+
+// Dialer connects to a server and returns when the connection is ready, TLS included.
+type Dialer interface {
+	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // DB is a ClickHouse database. It is safe for concurrent use.
@@ -69,7 +77,13 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if len(cfg.Addresses) == 0 {
 		return nil, errors.New("clickhouse: no address: name host:port of the native protocol, often port 9000")
 	}
+	if cfg.Dialer == nil {
+		cfg.Dialer = &net.Dialer{Timeout: dialTimeout}
+	}
 	conn, err := clickhouse.Open(&clickhouse.Options{
+		DialContext: func(ctx context.Context, address string) (net.Conn, error) {
+			return cfg.Dialer.DialContext(ctx, "tcp", address)
+		},
 		Addr:             cfg.Addresses,
 		Auth:             clickhouse.Auth{Database: "default", Username: cfg.User, Password: cfg.Password},
 		DialTimeout:      dialTimeout,
@@ -85,9 +99,25 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	db.ledger = newLedger(db)
 	if err := conn.Ping(ctx); err != nil {
 		db.Close()
-		return nil, fmt.Errorf("clickhouse at %s: %w; is it up, and are user and password right?", strings.Join(cfg.Addresses, ", "), err)
+		return nil, fmt.Errorf("clickhouse at %s: %w%s", strings.Join(cfg.Addresses, ", "), err, advice(err))
 	}
 	return db, nil
+}
+
+// advice says what to look at when a server cannot be talked to.
+func advice(err error) string {
+	var network *net.OpError
+	switch {
+	case code(err) == 516: // authentication failed
+		return "; see clickhouse.user and clickhouse.password, which AGENTRISK_CLICKHOUSE_PASSWORD and clickhouse.password_file can give"
+	case strings.Contains(err.Error(), "unexpected packet [21]"): // how a TLS server's alert reads to a plain client
+		return "; the server speaks TLS on this port and we do not: set clickhouse.tls.enabled: true, or use its plain port"
+	case errors.Is(err, io.EOF):
+		return "; is this its native port, and does it want TLS (clickhouse.tls.enabled)?"
+	case errors.As(err, &network) && network.Op == "dial":
+		return "; is it up?"
+	}
+	return ""
 }
 
 // Close ends the connections. Lines of the ledger that wait are given up.

@@ -72,7 +72,7 @@ func (n *native) dialFrom(ctx context.Context, at int) (*nativeConn, error) {
 
 func (n *native) dial(ctx context.Context, at int) (*nativeConn, error) {
 	address := n.cfg.Addresses[at]
-	c, err := ch.Dial(ctx, ch.Options{Address: address, Database: n.cfg.Database, User: n.cfg.User, Password: n.cfg.Password, ClientName: "agentrisk",
+	c, err := ch.Dial(ctx, ch.Options{Address: address, Database: n.cfg.Database, User: n.cfg.User, Password: n.cfg.Password, ClientName: "agentrisk", Dialer: n.cfg.Dialer,
 		DialTimeout: dialTimeout, HandshakeTimeout: dialTimeout, ReadTimeout: insertTimeout})
 	if err != nil {
 		return nil, fmt.Errorf("clickhouse at %s: %w", address, err)

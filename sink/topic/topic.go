@@ -64,14 +64,25 @@ func (w *Writer) Write(ctx context.Context, records ...kafka.Message) error {
 		// The list would name every record; the first cause and the count say it all.
 		for _, e := range each {
 			if e != nil {
-				return fmt.Errorf("topic %s: %d of %d records not stored: %w", w.topic, each.Count(), len(records), e)
+				return fmt.Errorf("topic %s: %d of %d records not stored: %w", w.topic, each.Count(), len(records), Denied(e, "WRITE", "topic", w.topic))
 			}
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("topic %s: %w", w.topic, err)
+		return fmt.Errorf("topic %s: %w", w.topic, Denied(err, "WRITE", "topic", w.topic))
 	}
 	return nil
+}
+
+// Denied names the right that a broker misses, or may be hiding the topic for; other errors it returns as they are.
+func Denied(err error, operation, resource, name string) error {
+	if errors.Is(err, kafka.UnknownTopicOrPartition) {
+		return fmt.Errorf("is it there (agentrisk migrate), and has this user the right to %s on %s %s? %w", operation, resource, name, err)
+	}
+	if errors.Is(err, kafka.TopicAuthorizationFailed) || errors.Is(err, kafka.GroupAuthorizationFailed) {
+		return fmt.Errorf("no right to %s on %s %s: `agentrisk access kafka` prints the ACLs that are needed: %w", operation, resource, name, err)
+	}
+	return err
 }
 
 // Close releases the connections.
