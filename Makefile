@@ -90,6 +90,22 @@ chaos-all: tools ## the same for ten seeds, SEED=1 and the nine after it
 soak: tools ## SOAK=60m of load with a fault a minute: memory, goroutines and parts stay flat
 	@AGENTRISK_SOAK=$(or $(SOAK),60m) AGENTRISK_SOAK_RATE=$(or $(RATE),1000) $(GO) test -count=1 -v -timeout 4h -run TestSoak ./deploy/chaos
 
+.PHONY: alerts
+alerts: tools ## Prometheus rules and dashboards, checked and tested with promtool (PROMTOOL=build makes one)
+	@deploy/alerts.sh
+
+.PHONY: image
+image: tools ## the container image, around a binary built here (IMAGE=name, PLATFORM=amd64)
+	@deploy/image.sh
+
+.PHONY: compose-test
+compose-test: tools ## docker-compose.yml really brought up, and looked at (KAFKA_IMAGE, CLICKHOUSE_IMAGE name other images)
+	@deploy/compose-test.sh
+
+.PHONY: release
+release: tools ## static binaries with checksums and SBOMs in bin/release (VERIFY=1 builds twice and compares)
+	@deploy/release.sh bin/release
+
 .PHONY: up
 up: devstack ## start Kafka and ClickHouse in DIR
 	@bin/devstack up $(DIR)
