@@ -19,6 +19,12 @@ func TestTablesInDocuments(t *testing.T) {
 	for path, write := range map[string]func(io.Writer) error{
 		"../../deploy/FIELDS.md":  writeFields,
 		"../../deploy/METRICS.md": writeMetrics,
+		"../../deploy/clickhouse/users.d/agentrisk.xml": func(w io.Writer) error {
+			return access{Database: "agentrisk", Roles: clickHouseRoles}.write(w, "users")
+		},
+		"../../deploy/clickhouse/users.d/reader.xml.example": func(w io.Writer) error {
+			return access{Database: "agentrisk", Provider: "example_cloud"}.write(w, "reader")
+		},
 	} {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			var want bytes.Buffer

@@ -51,7 +51,7 @@ commands, rules, formats and topics: ` + "`source <(agentrisk completion bash)`"
 	}
 	root.AddCommand(
 		runCommand(), scoreCommand(), rulesCommand(), migrateCommand(), notifyCommand(), reconcileCommand(), checkCommand(),
-		simulateCommand(), receiveCommand(), healthCommand(), configCommand(), schemaCommand(), versionCommand(),
+		simulateCommand(), receiveCommand(), healthCommand(), configCommand(), accessCommand(), schemaCommand(), versionCommand(),
 	)
 	calledRight(root)
 	return root

@@ -29,6 +29,7 @@ const (
 	portSASL       = iota + 6 // SASL over TLS
 	portMTLS                  // TLS with a client's certificate
 	portSASLMTLS              // both
+	portSCRAM512              // SASL over TLS, of this mechanism only
 	portNativeTLS             // ClickHouse, native, over TLS
 	portNativeMTLS            // the same, with a client's certificate
 	portHTTPS                 // ClickHouse, HTTP over TLS
@@ -145,20 +146,23 @@ func (s *stack) secureKafka() []string {
 	for _, u := range secureUsers {
 		plain += fmt.Sprintf(" user_%s=%q", u, s.password(u))
 	}
-	listeners := fmt.Sprintf("PLAINTEXT://%s,CONTROLLER://%s,SASL://%s,MTLS://%s,SASLMTLS://%s", s.address(0), s.address(1), s.address(portSASL), s.address(portMTLS), s.address(portSASLMTLS))
+	listeners := fmt.Sprintf("PLAINTEXT://%s,CONTROLLER://%s,SASL://%s,MTLS://%s,SASLMTLS://%s,SCRAM512://%s",
+		s.address(0), s.address(1), s.address(portSASL), s.address(portMTLS), s.address(portSASLMTLS), s.address(portSCRAM512))
 	lines := []string{
 		"listeners=" + listeners, "advertised.listeners=" + listeners,
-		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_SSL,MTLS:SSL,SASLMTLS:SASL_SSL",
+		"listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_SSL,MTLS:SSL,SASLMTLS:SASL_SSL,SCRAM512:SASL_SSL",
 		"ssl.keystore.type=PEM", "ssl.keystore.location=" + s.tlsFile("kafka.pem"),
 		"ssl.truststore.type=PEM", "ssl.truststore.location=" + s.tlsFile("ca.pem"),
 		"ssl.principal.mapping.rules=RULE:^CN=([^,]+).*$/$1/,DEFAULT",
 		"listener.name.mtls.ssl.client.auth=required", "listener.name.saslmtls.ssl.client.auth=required",
-		"sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+		"sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512", "listener.name.scram512.sasl.enabled.mechanisms=SCRAM-SHA-512",
 		// Who comes over the plain port is the owner of the machine; everybody else needs an ACL.
 		"authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users=User:ANONYMOUS",
 	}
-	for _, l := range []string{"sasl", "saslmtls"} {
-		lines = append(lines, "listener.name."+l+".plain.sasl.jaas.config="+plain+";")
+	for _, l := range []string{"sasl", "saslmtls", "scram512"} {
+		if l != "scram512" {
+			lines = append(lines, "listener.name."+l+".plain.sasl.jaas.config="+plain+";")
+		}
 		for _, m := range []string{"scram-sha-256", "scram-sha-512"} {
 			lines = append(lines, "listener.name."+l+"."+m+".sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;")
 		}
@@ -192,8 +196,8 @@ const secureClickHouse = `
 
 // secureEnv are lines of DIR/env.
 func (s *stack) secureEnv() string {
-	return fmt.Sprintf("KAFKA_SASL=%s\nKAFKA_MTLS=%s\nKAFKA_SASL_MTLS=%s\nCLICKHOUSE_NATIVE_TLS=%s\nCLICKHOUSE_NATIVE_MTLS=%s\nCLICKHOUSE_HTTPS=%s\nTLS_DIR=%s\nSECRETS_DIR=%s\nUSERS_D=%s\n",
-		s.address(portSASL), s.address(portMTLS), s.address(portSASLMTLS), s.address(portNativeTLS), s.address(portNativeMTLS), s.address(portHTTPS),
+	return fmt.Sprintf("KAFKA_SASL=%s\nKAFKA_MTLS=%s\nKAFKA_SASL_MTLS=%s\nKAFKA_SCRAM512=%s\nCLICKHOUSE_NATIVE_TLS=%s\nCLICKHOUSE_NATIVE_MTLS=%s\nCLICKHOUSE_HTTPS=%s\nTLS_DIR=%s\nSECRETS_DIR=%s\nUSERS_D=%s\n",
+		s.address(portSASL), s.address(portMTLS), s.address(portSASLMTLS), s.address(portSCRAM512), s.address(portNativeTLS), s.address(portNativeMTLS), s.address(portHTTPS),
 		filepath.Join(s.dir, "tls"), filepath.Join(s.dir, "secrets"), filepath.Join(s.dir, "users.d"))
 }
 

@@ -60,6 +60,7 @@ func Start(t testing.TB) *Stack {
 
 // Main runs the tests and stops the shared stack after them.
 func Main(m *testing.M) int {
+	defer stopSecure()
 	defer func() {
 		if made != "" {
 			_ = exec.Command(shared.program, "down", made).Run()
