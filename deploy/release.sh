@@ -34,6 +34,7 @@ if [ "${VERIFY:-}" = 1 ]; then
   tmp=$(mktemp -d)
   trap 'rm -rf "$tmp"' EXIT
   mkdir "$tmp/elsewhere" "$tmp/out"
+  export GOCACHE=$tmp/cache # nothing compiled before is taken
   git archive HEAD | tar -x -C "$tmp/elsewhere"
   build "$tmp/elsewhere" "$tmp/out"
   cmp "$out/SHA256SUMS" "$tmp/out/SHA256SUMS" || { echo "release: not reproducible" >&2; diff "$out/SHA256SUMS" "$tmp/out/SHA256SUMS" >&2; exit 1; }
