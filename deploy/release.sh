@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=$(mkdir -p "${1:?want a folder}" && cd "$1" && pwd)
 go=${GO:-go}
-gomod=github.com/CycloneDX/cyclonedx-gomod@v1.10.0
+gomod=github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 commit=$(git describe --always --dirty)
 case $commit in *-dirty) [ "${DIRTY:-}" = 1 ] || { echo "release: there are changes that are not committed (DIRTY=1 builds all the same)" >&2; exit 1; } ;; esac
 export CGO_ENABLED=0 GOFLAGS=-trimpath GOWORK=off
