@@ -3,7 +3,8 @@
 // Tests of one process share a stack, unless AGENTRISK_STACK_DIR names one that `make up` started. A test that breaks
 // its servers takes its own. What cannot be started fails the test. AGENTRISK_TEST_KAFKA is apache or kfake; without it
 // Apache Kafka serves where Java is present, else kfake, and the tests of what only Apache Kafka does say that they were
-// left out ([Stack.NeedApache]).
+// left out ([Stack.NeedApache]). AGENTRISK_TEST_STACK=containers takes both servers from a container engine instead, by
+// testcontainers-go (folder containers; KAFKA_IMAGE and CLICKHOUSE_IMAGE name the images).
 package stacktest
 
 import (
@@ -118,7 +119,7 @@ func bring(program, dir string, args ...string) (*Stack, error) {
 		args = append([]string{"--kafka", kind}, args...)
 	}
 	if out, err := exec.Command(program, append([]string{"up", dir}, args...)...).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("devstack up: %w\n%s", err, out)
+		return nil, fmt.Errorf("%s up: %w\n%s", filepath.Base(program), err, out)
 	}
 	return read(program, dir)
 }
@@ -149,26 +150,34 @@ func read(program, dir string) (*Stack, error) {
 	return s, nil
 }
 
-// build makes the devstack program, once a process; Go's build cache makes it cheap.
+// build makes the program that runs the servers, once a process; Go's build cache makes it cheap.
 var build = sync.OnceValues(func() (string, error) {
 	_, file, _, _ := runtime.Caller(0)
 	root := filepath.Dir(filepath.Dir(filepath.Dir(file)))
+	name, source := "devstack", filepath.Join(root, "cmd", "devstack")
+	switch v := os.Getenv("AGENTRISK_TEST_STACK"); v {
+	case "", "devstack":
+	case "containers":
+		name, source = "containers", filepath.Join(root, "deploy", "stacktest", "containers") // the same verbs
+	default:
+		return "", fmt.Errorf("AGENTRISK_TEST_STACK %q: want devstack or containers", v)
+	}
 	dir := filepath.Join(root, ".cache", "bin") // of this checkout: another may hold another version
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	tmp, err := os.CreateTemp(dir, "devstack-")
+	tmp, err := os.CreateTemp(dir, name+"-")
 	if err != nil {
 		return "", err
 	}
 	_ = tmp.Close()
-	cmd := exec.Command("go", "build", "-C", filepath.Join(root, "cmd", "devstack"), "-o", tmp.Name(), ".")
+	cmd := exec.Command("go", "build", "-C", source, "-o", tmp.Name(), ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		_ = os.Remove(tmp.Name())
-		return "", fmt.Errorf("go build devstack: %w\n%s", err, out)
+		return "", fmt.Errorf("go build %s: %w\n%s", name, err, out)
 	}
-	program := filepath.Join(dir, "devstack")
+	program := filepath.Join(dir, name)
 	return program, os.Rename(tmp.Name(), program)
 })
 
