@@ -38,8 +38,8 @@ type Config struct {
 
 // KafkaConfig names the cluster and the consumer group.
 type KafkaConfig struct {
-	Brokers     []string   `yaml:"brokers"`
-	Group       string     `yaml:"group"`
+	Brokers     []string   `yaml:"brokers"`     // host:port, several for a cluster
+	Group       string     `yaml:"group"`       // consumer group of all processes of a deployment; a database belongs to it
 	Replication int        `yaml:"replication"` // of topics that migrate makes; 0: the broker's default
 	TLS         TLSConfig  `yaml:"tls"`
 	SASL        SASLConfig `yaml:"sasl"`
@@ -47,18 +47,18 @@ type KafkaConfig struct {
 
 // ClickHouseConfig names the database.
 type ClickHouseConfig struct {
-	Addresses    []string  `yaml:"addresses"` // host:port of the native protocol
-	Database     string    `yaml:"database"`
-	User         string    `yaml:"user"`
-	Password     string    `yaml:"password"`
-	PasswordFile string    `yaml:"password_file"`
+	Addresses    []string  `yaml:"addresses"`     // host:port of the native protocol
+	Database     string    `yaml:"database"`      // of this deployment alone; migrate makes it
+	User         string    `yaml:"user"`          // who we are to the database
+	Password     string    `yaml:"password"`      // better: password_file or the environment
+	PasswordFile string    `yaml:"password_file"` // file that holds the password, in place of it
 	TLS          TLSConfig `yaml:"tls"`
 }
 
 // BatchConfig says how old a batch may grow.
 type BatchConfig struct {
-	MinAge Duration `yaml:"min_age"`
-	MaxAge Duration `yaml:"max_age"`
+	MinAge Duration `yaml:"min_age"` // of a batch with few lanes: how soon rows can be queried
+	MaxAge Duration `yaml:"max_age"` // with many lanes, which share the inserts that a process may make
 }
 
 // MemoryConfig bounds memory.
@@ -69,26 +69,26 @@ type MemoryConfig struct {
 
 // AlertsConfig says where alerts go.
 type AlertsConfig struct {
-	Topic   string        `yaml:"topic"`
+	Topic   string        `yaml:"topic"` // the outbox
 	Webhook WebhookConfig `yaml:"webhook"`
 }
 
 // WebhookConfig is a Standard Webhooks receiver.
 type WebhookConfig struct {
-	URL     string   `yaml:"url"`
+	URL     string   `yaml:"url"`     // that pages are posted to; empty: nobody is told
 	Secrets []string `yaml:"secrets"` // whsec_...; two while one is being replaced
 	Allow   []string `yaml:"allow"`   // inward addresses that are allowed all the same: CIDR or host:port
 }
 
 // DeadLetterConfig names the dead-letter topic.
 type DeadLetterConfig struct {
-	Topic string `yaml:"topic"`
+	Topic string `yaml:"topic"` // that holds what could not become an event, whole
 }
 
 // HTTPConfig is where metrics and health are served.
 type HTTPConfig struct {
-	Listen string `yaml:"listen"`
-	Pprof  bool   `yaml:"pprof"`
+	Listen string `yaml:"listen"` // host:port; 0.0.0.0:9464 for others than this machine
+	Pprof  bool   `yaml:"pprof"`  // serve Go's profiles, too
 }
 
 // LogConfig shapes the log on standard error.
@@ -159,7 +159,7 @@ var secretVariables = []struct {
 // with line and column.
 func loadConfig(path string) (*Config, error) {
 	if path == "" {
-		return nil, usageError{errors.New("--config is needed: the path of agentrisk.yaml (make up DIR=d writes one)")}
+		return nil, usageError{errors.New("--config is needed: the path of agentrisk.yaml (`agentrisk config sample` prints one, make up DIR=d writes one)")}
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -256,11 +256,13 @@ func (c *Config) logger(w io.Writer) (*slog.Logger, error) {
 }
 
 func configFlag(cmd *cobra.Command) *string {
-	return cmd.Flags().StringP("config", "c", os.Getenv("AGENTRISK_CONFIG"), "configuration file (or AGENTRISK_CONFIG)")
+	path := cmd.Flags().StringP("config", "c", os.Getenv("AGENTRISK_CONFIG"), "configuration file (or AGENTRISK_CONFIG)")
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml") // for completion; fails only for a flag that is not there
+	return path
 }
 
 func configCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Check the configuration"}
+	cmd := &cobra.Command{Use: "config", Short: "Print a sample of the configuration, or check one"}
 	var vars strings.Builder
 	for _, v := range secretVariables {
 		fmt.Fprintf(&vars, "  %-30s %s\n", v.name, v.what)
@@ -269,9 +271,12 @@ func configCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Say what is wrong with a configuration file, or what it comes to",
 		Long:  "Reads the file over the defaults and prints the result, without secrets. Unknown keys are errors.\n\nSecrets may come from the environment, which stands above the file:\n" + vars.String(),
-		Args:  cobra.NoArgs,
+		Example: `  agentrisk config check --config agentrisk.yaml
+  agentrisk config check --config agentrisk.yaml --output json | jq .kafka.brokers`,
+		Args: cobra.NoArgs,
 	}
 	path := configFlag(check)
+	asJSON := output(check)
 	check.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := loadConfig(*path)
 		if err != nil {
@@ -290,13 +295,16 @@ func configCommand() *cobra.Command {
 			shown.Alerts.Webhook.Secrets = []string{fmt.Sprintf("(%d set)", n)}
 		}
 		out, err := yaml.Marshal(shown)
+		if err == nil && asJSON() {
+			out, err = yaml.YAMLToJSON(out)
+		}
 		if err != nil {
 			return err
 		}
 		_, err = cmd.OutOrStdout().Write(out)
 		return err
 	}
-	cmd.AddCommand(check)
+	cmd.AddCommand(check, configSample())
 	return cmd
 }
 

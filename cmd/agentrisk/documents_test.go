@@ -25,6 +25,7 @@ func TestTablesInDocuments(t *testing.T) {
 		"../../deploy/clickhouse/users.d/reader.xml.example": func(w io.Writer) error {
 			return access{Database: "agentrisk", Provider: "example_cloud"}.write(w, "reader")
 		},
+		"sample.yaml": writeSample,
 	} {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			var want bytes.Buffer

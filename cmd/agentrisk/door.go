@@ -26,7 +26,7 @@ import (
 
 // TLSConfig says how a server is spoken to over TLS. The zero value is plain TCP.
 type TLSConfig struct {
-	Enabled    bool   `yaml:"enabled"`
+	Enabled    bool   `yaml:"enabled"`     // connections are encrypted
 	CA         string `yaml:"ca"`          // PEM file of the authorities to trust; empty: those of the system, else those that the program brings
 	Cert       string `yaml:"cert"`        // PEM file of our certificate, where the server wants one; read anew for every connection
 	Key        string `yaml:"key"`         // PEM file of its key, not encrypted
@@ -36,10 +36,10 @@ type TLSConfig struct {
 
 // SASLConfig says who we are to Kafka. Without a mechanism there is no SASL.
 type SASLConfig struct {
-	Mechanism    string `yaml:"mechanism"` // PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
-	User         string `yaml:"user"`
-	Password     string `yaml:"password"`
-	PasswordFile string `yaml:"password_file"`
+	Mechanism    string `yaml:"mechanism"`     // PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512
+	User         string `yaml:"user"`          // name at the mechanism
+	Password     string `yaml:"password"`      // better: password_file or the environment
+	PasswordFile string `yaml:"password_file"` // file that holds the password, in place of it
 }
 
 // check reports what is wrong without looking at any file.

@@ -28,7 +28,8 @@ The status is 1 only when input could not be read.`,
   agentrisk simulate --seed 1 --events 1000 --to - | agentrisk score --rules my-pack`,
 	}
 	dir := cmd.Flags().String("rules", "", "folder of a pack (default: the built-in one)")
-	format := cmd.Flags().String("format", "json", "format of the events")
+	format := choose(cmd, "format", "", "format of the events", ingest.FormatNames...)
+	_ = cmd.MarkFlagDirname("rules") // for completion
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		pack, err := loadPack(*dir)
 		if err != nil {
