@@ -93,7 +93,7 @@ func (l *lane) path(ctx context.Context, from int64, pack string, active *scorin
 	var list []stretch
 	for i := range lines {
 		x := &lines[i]
-		if x.To <= from || x.Status == scoring.LineIdle || x.Status == scoring.LineLost {
+		if x.To <= from || x.Status == scoring.LineIdle || x.Status == scoring.LineLost || x.Status == scoring.LineSkipped {
 			continue
 		}
 		pack, err := get(x.Pack)

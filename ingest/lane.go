@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/agentrisk/agentrisk/scoring"
@@ -55,7 +56,9 @@ type lane struct {
 	entry Entry
 	have  bool // entry is not taken in yet
 
-	status laneStatus
+	status    laneStatus
+	orders    chan Order
+	interrupt atomic.Pointer[context.CancelFunc] // breaks off what the lane does, for an order that is forced
 }
 
 type commitment struct {
@@ -90,8 +93,7 @@ func (l *lane) String() string { return fmt.Sprintf("%s/%d", l.topic, l.partitio
 func (l *lane) run(ctx context.Context, gen Generation) {
 	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
 		l.status.set(stateRunning, "")
-		err := l.serve(ctx, gen)
-		var park *Park
+		err := l.serveOrObey(ctx, gen)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -108,10 +110,9 @@ func (l *lane) run(ctx context.Context, gen Generation) {
 			gen.End(err.Error())
 			<-ctx.Done()
 			return
-		case errors.As(err, &park):
-			l.forget()
-			l.park(ctx, park)
-			return
+		case errors.Is(err, errAgain):
+			wait = time.Second / 2
+			continue
 		}
 		l.log.Warn("lane starts again", "err", err, "in", wait)
 		l.status.set(stateRetrying, err.Error())
@@ -120,16 +121,6 @@ func (l *lane) run(ctx context.Context, gen Generation) {
 			return
 		}
 	}
-}
-
-// park waits for the end of the generation; an operator must act.
-func (l *lane) park(ctx context.Context, park *Park) {
-	l.log.Error("lane is parked", "reason", park.Reason, "detail", park.Detail)
-	l.status.set(stateParked, park.Detail)
-	l.p.metrics.Parked.WithLabelValues(l.topic, fmt.Sprint(l.partition), string(park.Reason)).Set(1)
-	l.p.settled(nil)
-	<-ctx.Done()
-	l.p.metrics.Parked.DeletePartialMatch(map[string]string{"topic": l.topic, "partition": fmt.Sprint(l.partition)})
 }
 
 // serve brings the lane to life and then goes round: fill, plan, finish. It returns nil once it is drained.
@@ -147,6 +138,7 @@ func (l *lane) serve(ctx context.Context, gen Generation) error {
 	if err != nil {
 		return err
 	}
+	l.status.set(stateRunning, "")
 	if l.planned != nil {
 		if err := l.finish(ctx, gen); err != nil {
 			return err

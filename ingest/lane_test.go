@@ -77,6 +77,11 @@ func testLog(r *rand.Rand, partitions int32, n int) *memoryLog {
 // life runs one process until its context ends: it joins, serves, joins again. With several packs it begins with one and
 // adopts another every few seconds.
 func life(ctx context.Context, t *testing.T, log *memoryLog, store *memoryStore, group *memoryGroup, outbox *memoryOutbox, fault func(string) error, r *rand.Rand, packs ...*scoring.Pack) {
+	lifeWith(ctx, t, log, store, group, outbox, fault, r, func(*Pipeline) {}, packs...)
+}
+
+// lifeWith is life with a pipeline that made changes before it serves.
+func lifeWith(ctx context.Context, t *testing.T, log *memoryLog, store *memoryStore, group *memoryGroup, outbox *memoryOutbox, fault func(string) error, r *rand.Rand, made func(*Pipeline), packs ...*scoring.Pack) {
 	if len(packs) == 0 {
 		packs = []*scoring.Pack{countingPack()}
 	}
@@ -104,6 +109,7 @@ func life(ctx context.Context, t *testing.T, log *memoryLog, store *memoryStore,
 			}
 		}()
 	}
+	made(p)
 	for ctx.Err() == nil {
 		group.mu.Lock()
 		group.generation++

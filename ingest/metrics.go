@@ -19,6 +19,7 @@ type Metrics struct {
 	Alerts         prometheus.Counter
 	Settled        prometheus.Counter
 	Lost           prometheus.Counter
+	Skipped        prometheus.Counter
 	Unverified     prometheus.Counter
 	SnapshotErrors prometheus.Counter
 	Adoptions      prometheus.Counter
@@ -26,6 +27,7 @@ type Metrics struct {
 	DeadLetters    *prometheus.CounterVec
 	Stage          *prometheus.HistogramVec
 	Parked         *prometheus.GaugeVec
+	Orders         *prometheus.CounterVec
 
 	pipeline *Pipeline
 }
@@ -44,6 +46,7 @@ func NewMetrics() *Metrics {
 		Alerts:         counter("alerts_total", "Alerts written to the outbox."),
 		Settled:        counter("settled_ranges_total", "Ranges of which rows stood in the table already."),
 		Lost:           counter("lost_offsets_total", "Offsets that the log no longer held, skipped by policy."),
+		Skipped:        counter("skipped_offsets_total", "Offsets that an operator ordered to leave out."),
 		Unverified:     counter("unverified_starts_total", "Starts at which the record before the position could not be compared."),
 		SnapshotErrors: counter("snapshot_errors_total", "Snapshots that could not be saved."),
 		Adoptions:      counter("pack_adoptions_total", "Lanes that took up another pack between two batches."),
@@ -55,6 +58,8 @@ func NewMetrics() *Metrics {
 			Help: "Time of a batch by stage: fill, insert, acknowledge.", Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}, []string{"stage"}),
 		Parked: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "agentrisk", Name: "lane_parked",
 			Help: "1 for a lane that waits for an operator."}, []string{"topic", "partition", "reason"}),
+		Orders: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "agentrisk", Name: "lane_orders_total",
+			Help: "Orders of operators that lanes have answered."}, []string{"verb", "answer"}),
 	}
 	for _, r := range scoring.Reasons {
 		m.DeadLetters.WithLabelValues(string(r))
@@ -84,8 +89,8 @@ func (m *Metrics) finished(b *batch, began, inserted, end time.Time) {
 }
 
 func (m *Metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.Rows, m.Batches, m.Records, m.Bytes, m.Duplicates, m.Alerts, m.Settled, m.Lost, m.Unverified,
-		m.SnapshotErrors, m.Adoptions, m.PackRefused, m.DeadLetters, m.Stage, m.Parked}
+	return []prometheus.Collector{m.Rows, m.Batches, m.Records, m.Bytes, m.Duplicates, m.Alerts, m.Settled, m.Lost, m.Skipped, m.Unverified,
+		m.SnapshotErrors, m.Adoptions, m.PackRefused, m.DeadLetters, m.Stage, m.Parked, m.Orders}
 }
 
 var (

@@ -21,6 +21,7 @@ type Config struct {
 	Store           Store
 	Outbox          Outbox
 	DeadLetterTopic DeadLetterTopic
+	Orders          Orders        // nil: operators have no say
 	Pack            *scoring.Pack // that lanes judge by until the first [Pipeline.Adopt]
 	Packs           Packs         // packs by digest, for the state of what another pack judged; may be nil
 	Engine          scoring.Options
@@ -86,6 +87,7 @@ func (p *Pipeline) Serve(ctx context.Context, gen Generation) error {
 	for _, l := range lanes {
 		wg.Go(func() { l.run(ctx, gen) })
 	}
+	wg.Go(func() { p.watchOrders(ctx, lanes) })
 	<-ctx.Done()
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
@@ -111,7 +113,7 @@ func (p *Pipeline) assign(gen Generation) []*lane {
 			key := fmt.Sprintf("%s/%d", topic, n)
 			l := was[key]
 			if l == nil {
-				l = &lane{p: p, topic: topic, partition: n, binding: b, log: p.Logger.With("lane", key)}
+				l = &lane{p: p, topic: topic, partition: n, binding: b, log: p.Logger.With("lane", key), orders: make(chan Order)}
 			}
 			l.status.set(stateStarting, "")
 			now[key] = l

@@ -60,3 +60,10 @@ func recordHash(key, value []byte) uint64 {
 	h.Write(value)
 	return binary.BigEndian.Uint64(h.Sum(nil))
 }
+
+// Planned reads the metadata of a group's commit: the end of the range that was about to be stored, 0 for none, and who
+// wrote it. Metadata that is not ours is an error.
+func Planned(metadata string) (to int64, epoch int32, incarnation string, err error) {
+	p, err := parsePlan(metadata)
+	return p.To, p.Epoch, p.Incarnation, err
+}

@@ -58,6 +58,7 @@ type Reconciled struct {
 	Gaps        uint64    `json:"gaps"`
 	Lines       int       `json:"lines"`
 	NotInLog    int64     `json:"not_in_log"` // offsets of the ledger that the log no longer holds: only ledger and tables were compared
+	Skipped     int64     `json:"skipped"`    // offsets that an operator ordered to leave out
 	Findings    []Finding `json:"findings,omitempty"`
 	More        uint64    `json:"more_findings,omitempty"` // beyond the first hundred
 }
@@ -138,6 +139,10 @@ func (r *Reconciled) line(ctx context.Context, scan *logScan, audit Audit, l *sc
 	}
 	r.Rows += rows
 	r.DeadLetters += dead
+	if l.Status == scoring.LineSkipped { // by an operator's order: rows that stood there before are no surprise
+		r.Skipped += l.To - l.From
+		return nil
+	}
 	if l.Status == scoring.LineLost {
 		r.NotInLog += l.To - l.From
 		return nil

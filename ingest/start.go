@@ -28,7 +28,7 @@ func (l *lane) start(ctx context.Context, gen Generation, offset int64, metadata
 
 	if !at.HasLedger {
 		if offset >= 0 && !otherEpoch {
-			return &Park{ParkNoLedger, fmt.Sprintf("%s: the group has committed offset %d, but the database has no ledger of it: restore the database, or raise the binding's epoch to judge the topic again from its start, or delete the group's offsets", l, offset)}
+			return &Park{ParkNoLedger, fmt.Sprintf("%s: the group has committed offset %d, but the database has no ledger of it: restore the database; or say from where with `agentrisk lanes skip %s --to committed` (or start, or an offset); or raise the binding's epoch to judge the topic again from its start", l, offset, l)}
 		}
 		l.done = first
 		if l.binding.Start == "latest" {
@@ -146,7 +146,7 @@ func (l *lane) outOfRange(ctx context.Context, out *OutOfRange) error {
 // lost goes on at first where policy allows it, and says in the ledger what is gone.
 func (l *lane) lost(ctx context.Context, first int64) error {
 	if l.binding.OnLost != "continue" {
-		return &Park{ParkLost, fmt.Sprintf("%s: stored up to %d, but the log starts at %d: %d offsets are gone; set on_lost: continue in the binding to go on without them", l, l.done, first, first-l.done)}
+		return &Park{ParkLost, fmt.Sprintf("%s: stored up to %d, but the log starts at %d: %d offsets are gone; go on without them with `agentrisk lanes skip %s --to start`, or set on_lost: continue in the binding", l, l.done, first, first-l.done, l)}
 	}
 	now := l.p.now().UnixMilli()
 	line := scoring.Line{

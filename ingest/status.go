@@ -22,7 +22,9 @@ type laneStatus struct {
 
 type stateText struct {
 	state  string
+	reason ParkReason // parked only
 	detail string
+	since  time.Time
 }
 
 // States of a lane.
@@ -35,7 +37,19 @@ const (
 	stateDrained  = "drained"
 )
 
-func (s *laneStatus) set(state, detail string) { s.state.Store(&stateText{state, detail}) }
+func (s *laneStatus) set(state, detail string) { s.enter(stateText{state: state, detail: detail}) }
+
+func (s *laneStatus) park(p *Park) {
+	s.enter(stateText{state: stateParked, reason: p.Reason, detail: p.Detail})
+}
+
+func (s *laneStatus) enter(t stateText) {
+	t.since = time.Now()
+	if was := s.state.Load(); was != nil && was.state == t.state && was.reason == t.reason {
+		t.since = was.since
+	}
+	s.state.Store(&t)
+}
 
 func (s *laneStatus) planned(r scoring.Range, at time.Time) {
 	s.planTo.Store(r.To)
@@ -50,16 +64,19 @@ func (s *laneStatus) finished(to int64, state scoring.Stats) {
 
 // LaneStatus is a lane as operators see it.
 type LaneStatus struct {
-	Topic     string `json:"topic"`
-	Partition int32  `json:"partition"`
-	State     string `json:"state"`
-	Detail    string `json:"detail,omitempty"`
-	Done      int64  `json:"done"`
-	Position  int64  `json:"position"`
-	End       int64  `json:"end"`
-	Pack      string `json:"pack,omitempty"` // digest of the pack that judges what comes next
-	PlanTo    int64  `json:"plan_to,omitempty"`
-	PlanAge   string `json:"plan_age,omitempty"`
+	Topic     string    `json:"topic"`
+	Partition int32     `json:"partition"`
+	Epoch     int32     `json:"epoch"`
+	State     string    `json:"state"`
+	Reason    string    `json:"reason,omitempty"` // why it is parked
+	Detail    string    `json:"detail,omitempty"`
+	Since     time.Time `json:"since"` // when it came into this state
+	Done      int64     `json:"done"`
+	Position  int64     `json:"position"`
+	End       int64     `json:"end"`
+	Pack      string    `json:"pack,omitempty"` // digest of the pack that judges what comes next
+	PlanTo    int64     `json:"plan_to,omitempty"`
+	PlanAge   string    `json:"plan_age,omitempty"`
 
 	// The state in memory, as the last batch left it. Evictions count from the lane's cold start.
 	Agents     int    `json:"agents"`
@@ -77,7 +94,7 @@ func (p *Pipeline) Status() []LaneStatus {
 	list := make([]LaneStatus, 0, len(p.lanes))
 	for _, l := range p.lanes {
 		t := l.status.state.Load()
-		s := LaneStatus{Topic: l.topic, Partition: l.partition, State: t.state, Detail: t.detail,
+		s := LaneStatus{Topic: l.topic, Partition: l.partition, Epoch: l.binding.Epoch, State: t.state, Reason: string(t.reason), Detail: t.detail, Since: t.since.UTC(),
 			Done: l.status.done.Load(), Position: l.status.position.Load(), End: l.status.highWatermark.Load()}
 		if pack := l.status.pack.Load(); pack != nil {
 			s.Pack = pack.Digest

@@ -54,10 +54,11 @@ type Line struct {
 type LineStatus string
 
 const (
-	LineDone  LineStatus = "done"  // judged and stored in one go
-	LineMixed LineStatus = "mixed" // some rows stood already, perhaps judged by another pack or engine
-	LineLost  LineStatus = "lost"  // the log no longer held it, and policy said go on
-	LineIdle  LineStatus = "idle"  // nothing new: From equals To
+	LineDone    LineStatus = "done"    // judged and stored in one go
+	LineMixed   LineStatus = "mixed"   // some rows stood already, perhaps judged by another pack or engine
+	LineLost    LineStatus = "lost"    // the log no longer held it, and policy said go on
+	LineSkipped LineStatus = "skipped" // an operator ordered to leave it out
+	LineIdle    LineStatus = "idle"    // nothing new: From equals To
 )
 
 // DeadLetter is a record or an item that could not become an event.

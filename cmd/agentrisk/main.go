@@ -50,7 +50,7 @@ commands, rules, formats and topics: ` + "`source <(agentrisk completion bash)`"
 		SilenceErrors: true,
 	}
 	root.AddCommand(
-		runCommand(), scoreCommand(), rulesCommand(), migrateCommand(), notifyCommand(), reconcileCommand(), checkCommand(),
+		runCommand(), scoreCommand(), rulesCommand(), migrateCommand(), notifyCommand(), reconcileCommand(), lanesCommand(), checkCommand(),
 		simulateCommand(), receiveCommand(), healthCommand(), configCommand(), accessCommand(), schemaCommand(), versionCommand(),
 	)
 	calledRight(root)

@@ -98,11 +98,12 @@ func (p *parts) run(ctx context.Context) error {
 	}
 	defer dead.Close()
 	metrics := ingest.NewMetrics()
+	incarnation := newIncarnation()
 	pipeline, err := ingest.New(ingest.Config{
-		Log: kafka.NewLog(p.kafka), Store: store{p.db, key}, Outbox: outbox, DeadLetterTopic: dead,
+		Log: kafka.NewLog(p.kafka), Store: store{p.db, key}, Outbox: outbox, DeadLetterTopic: dead, Orders: store{p.db, key},
 		Pack: pack.Pack, Engine: scoring.Options{Key: key, MaxBytes: int64(p.config.Memory.State)},
 		Bindings: p.config.Bindings, Budget: budget, Metrics: metrics, Logger: p.log,
-		Cluster: cluster, Deployment: deployment, Incarnation: newIncarnation(),
+		Cluster: cluster, Deployment: deployment, Incarnation: incarnation,
 		MinAge: time.Duration(p.config.Batch.MinAge), MaxAge: time.Duration(p.config.Batch.MaxAge),
 	})
 	if err != nil {
@@ -117,7 +118,7 @@ func (p *parts) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	group, err := kafka.NewGroup(p.kafka, kafka.GroupConfig{ID: p.config.Kafka.Group, Topics: topics, Log: p.log})
+	group, err := kafka.NewGroup(p.kafka, kafka.GroupConfig{ID: p.config.Kafka.Group, Topics: topics, Log: p.log, Incarnation: incarnationNumber(incarnation)})
 	if err != nil {
 		return err
 	}
@@ -133,6 +134,7 @@ func (p *parts) run(ctx context.Context) error {
 	g, work := errgroup.WithContext(work)
 	g.Go(func() error { return members(work, group, p.kafka, pipeline, &joined) })
 	g.Go(func() error { return p.watchTopics(work, group) })
+	g.Go(func() error { return p.tellStatus(work, incarnation, pipeline) })
 	g.Go(func() error {
 		return serveHTTP(work, p.config.HTTP, reg, health{ready: func() []string { return notReady(&joined, pipeline) }, lanes: func() any { return pipeline.Status() }}, p.log)
 	})

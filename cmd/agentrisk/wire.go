@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
 
 	"github.com/agentrisk/agentrisk/ingest"
 	"github.com/agentrisk/agentrisk/ingest/kafka"
@@ -122,6 +123,12 @@ func newIncarnation() string {
 	return hex.EncodeToString(b[:])
 }
 
+// incarnationNumber is the same name as a number.
+func incarnationNumber(incarnation string) uint64 {
+	n, _ := strconv.ParseUint(incarnation, 16, 64) // its own digits
+	return n
+}
+
 // store makes the database what lanes and reconcile ask for. The types on both sides say the same in their own
 // packages' names.
 type store struct {
@@ -130,8 +137,9 @@ type store struct {
 }
 
 var (
-	_ ingest.Store = store{}
-	_ ingest.Audit = store{}
+	_ ingest.Store  = store{}
+	_ ingest.Audit  = store{}
+	_ ingest.Orders = store{}
 )
 
 // block gives rows the epoch and cold start of their lane.
@@ -186,4 +194,16 @@ func (s store) LedgerLines(ctx context.Context, topic string, partition, epoch i
 
 func (s store) Stored(ctx context.Context, r scoring.Range, yield func(ingest.StoredOffset)) error {
 	return s.db.Stored(ctx, r, func(o clickhouse.StoredOffset) { yield(ingest.StoredOffset(o)) })
+}
+
+func (s store) OpenOrders(ctx context.Context) (list []ingest.Order, err error) {
+	open, err := s.db.OpenOrders(ctx)
+	for _, o := range open {
+		list = append(list, ingest.Order(o))
+	}
+	return list, err
+}
+
+func (s store) AnswerOrder(ctx context.Context, o ingest.Order, answer, detail, by string) error {
+	return s.db.AnswerOrder(ctx, clickhouse.Order(o), answer, detail, by)
 }

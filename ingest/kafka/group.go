@@ -25,6 +25,8 @@ type GroupConfig struct {
 	Rebalance time.Duration // 25 s: for all members to stop their lanes and join again
 	Backoff   time.Duration // 500 ms between a failed join and the next
 	Log       *slog.Logger
+	// Incarnation names this start of the process to the group; random when 0.
+	Incarnation uint64
 }
 
 // Group is a process's membership in a consumer group. It has a sticky balancer, so that lanes stay where their
@@ -66,7 +68,10 @@ func NewGroup(c *Client, cfg GroupConfig) (*Group, error) {
 	g := &Group{client: c, cfg: cfg, changed: make(chan struct{}), leaving: make(chan struct{})}
 	close(g.leaving)
 	g.topics = sortedSet(cfg.Topics)
-	g.balancer = &stickyBalancer{lookup: g.partitions, mine: claim{incarnation: rand.Uint64()}}
+	if cfg.Incarnation == 0 {
+		cfg.Incarnation = rand.Uint64()
+	}
+	g.balancer = &stickyBalancer{lookup: g.partitions, mine: claim{incarnation: cfg.Incarnation}}
 	return g, nil
 }
 
