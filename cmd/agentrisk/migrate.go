@@ -17,6 +17,8 @@ func migrateCommand() *cobra.Command {
 		Long: `Brings the ClickHouse schema up to date and makes the topics of the configured providers, the outbox and the
 dead-letter topic, with the broker's append time. It changes nothing that exists, may run twice and by two at once, and
 says what an operator should change about topics that exist already.`,
+		Example: `  agentrisk migrate --config agentrisk.yaml --dry-run
+  agentrisk migrate --config agentrisk.yaml`,
 		Args: cobra.NoArgs,
 	}
 	path := configFlag(cmd)

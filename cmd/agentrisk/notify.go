@@ -17,7 +17,8 @@ func notifyCommand() *cobra.Command {
 		Short: "Deliver alerts to the webhook",
 		Long: `Reads the outbox with a consumer group of its own and posts each alert to alerts.webhook.url, signed as Standard
 Webhooks asks. It repeats until the receiver answers, so an alert may come twice; webhook-id is the idempotency key.`,
-		Args: cobra.NoArgs,
+		Example: `  agentrisk notify --config agentrisk.yaml`,
+		Args:    cobra.NoArgs,
 	}
 	path := configFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -17,6 +17,8 @@ func reconcileCommand() *cobra.Command {
 		Long: `Walks over every lane that the ledger knows, line by line, and compares three things: what the log holds (records,
 control records, aborted ones, holes), what the ledger says, and what the tables hold, without FINAL. It reads only and
 may run beside the pipeline. Status 3 when anything does not add up.`,
+		Example: `  agentrisk reconcile --config agentrisk.yaml
+  agentrisk reconcile --config agentrisk.yaml --topic 'agent.events.alpha' --output json | jq .findings`,
 		Args: cobra.NoArgs,
 	}
 	path := configFlag(cmd)

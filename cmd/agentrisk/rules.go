@@ -53,7 +53,9 @@ func rulesLint() *cobra.Command {
 		Use:   "lint [DIR]",
 		Short: "Say what is wrong or doubtful about a pack, with file, line and caret",
 		Long:  "Status 3 when there is an error; warnings and hints leave it 0.",
-		Args:  cobra.MaximumNArgs(1),
+		Example: `  agentrisk rules lint my-pack
+  agentrisk rules lint my-pack --output json | jq -r 'select(.level == "error")'`,
+		Args: cobra.MaximumNArgs(1),
 	}
 	asJSON := output(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -89,7 +91,9 @@ func rulesTest() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test [DIR]",
 		Short: "Run the tests that stand beside the rules",
-		Args:  cobra.MaximumNArgs(1),
+		Example: `  agentrisk rules test my-pack
+  agentrisk rules test --verbose`,
+		Args: cobra.MaximumNArgs(1),
 	}
 	asJSON := output(cmd)
 	all := cmd.Flags().BoolP("verbose", "v", false, "show the tests that pass, too")
@@ -150,7 +154,7 @@ func decodeFields() rules.Decode {
 }
 
 func rulesList() *cobra.Command {
-	cmd := &cobra.Command{Use: "list [DIR]", Short: "List the rules of a pack", Args: cobra.MaximumNArgs(1)}
+	cmd := &cobra.Command{Use: "list [DIR]", Short: "List the rules of a pack", Example: "  agentrisk rules list\n  agentrisk rules list my-pack --output json", Args: cobra.MaximumNArgs(1)}
 	asJSON := output(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		pack, err := packArgument(args)
@@ -171,7 +175,7 @@ func rulesList() *cobra.Command {
 }
 
 func rulesExplain() *cobra.Command {
-	cmd := &cobra.Command{Use: "explain RULE [DIR]", Short: "Say everything about one rule", Args: cobra.RangeArgs(1, 2), ValidArgsFunction: completeRules}
+	cmd := &cobra.Command{Use: "explain RULE [DIR]", Short: "Say everything about one rule", Example: "  agentrisk rules explain AR-AUTO-005", Args: cobra.RangeArgs(1, 2), ValidArgsFunction: completeRules}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		pack, err := packArgument(args[1:])
 		if err != nil {

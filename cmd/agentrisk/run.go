@@ -33,6 +33,8 @@ configuration share the partitions: start as many as you like.
 
 Metrics, /live, /ready and /lanes are served over HTTP (http.listen). With a webhook configured, alerts are delivered
 too; ` + "`agentrisk notify`" + ` does only that. SIGTERM stores what is in hand, saves the state and ends within ` + drainTime.String() + `.`,
+		Example: `  agentrisk run --config agentrisk.yaml
+  AGENTRISK_CONFIG=agentrisk.yaml AGENTRISK_CLICKHOUSE_PASSWORD=... agentrisk run`,
 		Args: cobra.NoArgs,
 	}
 	path := configFlag(cmd)

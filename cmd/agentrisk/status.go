@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -61,6 +62,7 @@ func calledRight(root *cobra.Command) {
 	})
 	each(root, func(c *cobra.Command) {
 		if c.HasSubCommands() && !c.Runnable() {
+			c.Example = cmp.Or(c.Example, firstExamples(c))
 			c.Args = cobra.ArbitraryArgs
 			c.RunE = func(c *cobra.Command, args []string) error {
 				if len(args) == 0 {
@@ -82,6 +84,17 @@ func calledRight(root *cobra.Command) {
 		}
 	})
 	root.AddCommand(&cobra.Command{Use: "exit-codes", Short: "What the exit statuses mean", Long: exitCodes})
+}
+
+// firstExamples takes the first example of each command below one.
+func firstExamples(c *cobra.Command) string {
+	var lines []string
+	for _, sub := range c.Commands() {
+		if line, _, _ := strings.Cut(sub.Example, "\n"); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 func unknownCommand(c *cobra.Command, name string) error {
