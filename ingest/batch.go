@@ -79,6 +79,8 @@ func (b *batch) add(e *Entry) {
 		b.addCorrupt(e)
 	case EntryRecord:
 		b.addRecord(e)
+	case EntryPoison:
+		b.addPoison(e)
 	}
 	b.line.To = e.Last + 1
 }
@@ -120,6 +122,16 @@ func (b *batch) addCorrupt(e *Entry) {
 		rec := Record{Topic: b.line.Topic, Partition: b.line.Partition, Offset: o, Time: b.clock}
 		b.dead = append(b.dead, *b.judge.letter(&rec, 0, reject))
 	}
+}
+
+// addPoison makes a dead letter of a record that nobody may look into; the ledger's line lists it.
+func (b *batch) addPoison(e *Entry) {
+	var reject *scoring.Reject
+	if errors.As(e.Err, &reject) {
+		e.Record.Time = b.timeOf(e)
+		b.dead = append(b.dead, *b.judge.letter(&e.Record, 0, reject))
+	}
+	b.line.Poison = append(b.line.Poison, e.First)
 }
 
 // gap moves the end of the batch over offsets that hold nothing.

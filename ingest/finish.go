@@ -19,6 +19,7 @@ func (l *lane) finish(ctx context.Context, gen Generation) error {
 	l.p.metrics.finished(b, began, inserted, l.p.now())
 	l.done, l.fence, l.lineAt = b.line.To, l.tailOf(b), l.p.now()
 	l.planned = nil
+	l.movedOn()
 	l.p.recycle(b)
 	l.status.finished(b.line.To, b.judge.Engine.Stats())
 	if l.done-l.snapAt > snapshotTail && l.open == nil {

@@ -60,6 +60,7 @@ func (j *Judge) Record(rec *Record, out Output) {
 }
 
 func (j *Judge) decode() *scoring.Reject {
+	seam(j.rec)
 	j.format.Decode(j.rec, &j.event, j.onItem)
 	return nil
 }

@@ -47,6 +47,11 @@ type lane struct {
 	fence     tail // last record below done
 	lineAt    time.Time
 
+	poison   map[int64]string // offsets that end a process, and how
+	examined bool             // poison is known
+	tries    int              // starts at triedAt that followed an unclean end
+	triedAt  int64
+
 	warm    bool
 	written commitment // the last commit that was accepted
 	leaseAt time.Time
@@ -165,7 +170,7 @@ func (l *lane) serve(ctx context.Context, gen Generation) error {
 			return err
 		}
 		if l.p.stopping() {
-			return l.drain(ctx)
+			return l.drain(ctx, gen)
 		}
 	}
 }
@@ -216,8 +221,11 @@ func (l *lane) fill(ctx context.Context, limit int64) (cut bool, err error) {
 
 // take moves the current entry into the open batch.
 func (l *lane) take() {
+	if how, bad := l.poison[l.entry.First]; bad && l.entry.Kind == EntryRecord {
+		l.entry.Kind, l.entry.Err = EntryPoison, &scoring.Reject{Reason: scoring.ReasonPoison, Detail: how}
+	}
 	l.open.add(&l.entry)
-	if l.entry.Kind == EntryRecord {
+	if l.entry.Kind == EntryRecord || l.entry.Kind == EntryPoison {
 		l.tail.set(&l.entry.Record)
 	}
 	l.pos = l.entry.Last + 1
@@ -311,6 +319,9 @@ func (l *lane) plan(ctx context.Context, gen Generation) error {
 	b.line.LastOffset, b.line.LastHash, b.line.LastKnown = l.tail.offset, l.tail.hash, l.tail.known
 	meta := l.metadata()
 	meta.To, meta.Clock = b.line.To, b.clock
+	if b.line.From == l.triedAt {
+		meta.Tries = l.tries
+	}
 	if err := l.commit(ctx, gen, commitment{b.line.From, meta.encode()}); err != nil {
 		return err
 	}
@@ -398,9 +409,16 @@ func (l *lane) snapshot(ctx context.Context) error {
 }
 
 // drain ends the lane cleanly: everything taken in is stored, and the next start finds the state.
-func (l *lane) drain(ctx context.Context) error {
+func (l *lane) drain(ctx context.Context, gen Generation) error {
 	if l.pos == l.done && l.done > l.snapAt {
 		if err := l.snapshot(ctx); err != nil {
+			return err
+		}
+	}
+	if l.pos == l.done {
+		mark := l.metadata()
+		mark.Clean = true
+		if err := l.commit(ctx, gen, commitment{l.done, mark.encode()}); err != nil {
 			return err
 		}
 	}

@@ -36,6 +36,7 @@ const (
 	EntryControl                  // a marker of a transaction
 	EntryAborted                  // a record of an aborted transaction
 	EntryCorrupt                  // offsets that cannot be read: Err says why
+	EntryPoison                   // a record that ends the process that judges it; never from a log, a lane finds out
 )
 
 // Entry is what stands at the offsets First to Last (equal but for corrupt batches). Offsets that are skipped
@@ -43,9 +44,9 @@ const (
 type Entry struct {
 	Kind        EntryKind
 	First, Last int64
-	Record      Record // EntryRecord only; points into the chunk
+	Record      Record // EntryRecord and EntryPoison; points into the chunk
 	AppendTime  bool   // Record.Time is the broker's append time, not the producer's clock
-	Err         error  // EntryCorrupt only
+	Err         error  // EntryCorrupt, EntryPoison: *scoring.Reject
 }
 
 // OutOfRange is the error of a fetch at an offset that the log does not hold.

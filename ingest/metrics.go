@@ -28,6 +28,7 @@ type Metrics struct {
 	Stage          *prometheus.HistogramVec
 	Parked         *prometheus.GaugeVec
 	Orders         *prometheus.CounterVec
+	Unclean        *prometheus.GaugeVec
 
 	pipeline *Pipeline
 }
@@ -60,6 +61,8 @@ func NewMetrics() *Metrics {
 			Help: "1 for a lane that waits for an operator."}, []string{"topic", "partition", "reason"}),
 		Orders: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "agentrisk", Name: "lane_orders_total",
 			Help: "Orders of operators that lanes have answered."}, []string{"verb", "answer"}),
+		Unclean: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "agentrisk", Name: "lane_unclean_starts",
+			Help: "Starts of the lane at its position that followed a process's unclean end and found no record to blame; from the third on the lane waits before it goes on."}, []string{"topic", "partition"}),
 	}
 	for _, r := range scoring.Reasons {
 		m.DeadLetters.WithLabelValues(string(r))
@@ -90,7 +93,7 @@ func (m *Metrics) finished(b *batch, began, inserted, end time.Time) {
 
 func (m *Metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.Rows, m.Batches, m.Records, m.Bytes, m.Duplicates, m.Alerts, m.Settled, m.Lost, m.Skipped, m.Unverified,
-		m.SnapshotErrors, m.Adoptions, m.PackRefused, m.DeadLetters, m.Stage, m.Parked, m.Orders}
+		m.SnapshotErrors, m.Adoptions, m.PackRefused, m.DeadLetters, m.Stage, m.Parked, m.Orders, m.Unclean}
 }
 
 var (

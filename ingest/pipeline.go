@@ -27,6 +27,7 @@ type Config struct {
 	Engine          scoring.Options
 	Bindings        []Binding // checked
 	Budget          *Budget
+	Trial           Trial // of records after an unclean end; none when nil
 	Metrics         *Metrics
 	Logger          *slog.Logger
 

@@ -26,6 +26,8 @@ type plan struct {
 	LastOffset  int64  `json:"lo"` // of the record before the position, -1 when unknown
 	LastHash    uint64 `json:"lh,string"`
 	Clock       int64  `json:"t,omitempty"` // Kafka time of records whose topic keeps the producer's clock
+	Clean       bool   `json:"c,omitempty"` // the process stopped cleanly here
+	Tries       int    `json:"n,omitempty"` // starts at this position that followed an unclean end
 }
 
 const planVersion = 1

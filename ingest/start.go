@@ -51,12 +51,15 @@ func (l *lane) start(ctx context.Context, gen Generation, offset int64, metadata
 	if ours {
 		l.known = max(l.known, offset, planned.To)
 	}
+	l.written, l.leaseAt = commitment{offset, metadata}, time.Time{}
+	if err := l.suspect(ctx, gen, at, next, offset, planned, ours); err != nil {
+		return err
+	}
 	if err := l.restore(ctx, first); err != nil {
 		return err
 	}
 	l.pos, l.tail = l.done, l.fence
 	l.status.done.Store(l.done)
-	l.written, l.leaseAt = commitment{offset, metadata}, time.Time{}
 	// The line makes the start itself part of the ledger: from now on progress in the group always has one.
 	if err := l.writeIdleLine(ctx, gen); err != nil {
 		return err
@@ -252,6 +255,7 @@ func (l *lane) replay(ctx context.Context, from, to int64) error {
 	if err != nil {
 		return fmt.Errorf("read the ledger of %s: %w", l, err)
 	}
+	poison := condemned(lines)
 	began, reported := l.p.now(), l.p.now()
 	for pos := from; pos < to; {
 		c, err := l.p.Log.Fetch(ctx, l.topic, l.partition, pos, fetchWait)
@@ -260,7 +264,7 @@ func (l *lane) replay(ctx context.Context, from, to int64) error {
 		}
 		var e Entry
 		for c.Next(&e) && e.First < to {
-			if e.Last < pos || e.Kind != EntryRecord {
+			if e.Last < pos || e.Kind != EntryRecord || poison[e.First] {
 				continue
 			}
 			if !e.AppendTime {

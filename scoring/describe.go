@@ -37,6 +37,7 @@ var ReasonDocs = map[Reason]string{
 	ReasonCorrupt:   "a batch of the log cannot be read: checksum, compression or structure",
 	ReasonTooLarge:  "the record, or what its batch decompresses to, is larger than the limit",
 	ReasonPanic:     "decoding or judging ended in a fault of agentrisk: please report it with the record",
+	ReasonPoison:    "judging the record ended the whole process, as a child process showed: please report it with the record",
 }
 
 // Derivation says that Derive may fill a field from another one where the provider did not send it.

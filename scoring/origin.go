@@ -38,16 +38,17 @@ type Line struct {
 	Aborted     uint64 // records of aborted transactions
 	Gaps        uint64 // offsets that hold no record (compaction, holes)
 	Alerts      uint64
-	Hash        uint64 // over the origins and scores of the rows, in order
-	LastOffset  int64  // of the record before To, -1 when there was none
-	LastHash    uint64 // of its key and value
-	LastKnown   bool   // false: the range held no record to remember
-	FirstTime   int64  // Kafka time of the first record, unix milliseconds
-	LastTime    int64  // and of the last
-	StateFrom   int64  // offset of the lane's last cold start
-	Pack        string // digest
-	Engine      string // version
-	Incarnation string // of the process that wrote it
+	Hash        uint64  // over the origins and scores of the rows, in order
+	LastOffset  int64   // of the record before To, -1 when there was none
+	LastHash    uint64  // of its key and value
+	LastKnown   bool    // false: the range held no record to remember
+	FirstTime   int64   // Kafka time of the first record, unix milliseconds
+	LastTime    int64   // and of the last
+	StateFrom   int64   // offset of the lane's last cold start
+	Pack        string  // digest
+	Engine      string  // version
+	Incarnation string  // of the process that wrote it
+	Poison      []int64 // offsets of records that end the process which judges them: dead letters, and replays pass over them
 }
 
 // LineStatus says how a range came to be done.
@@ -91,11 +92,12 @@ const (
 	ReasonCorrupt   Reason = "corrupt_batch"
 	ReasonTooLarge  Reason = "too_large"
 	ReasonPanic     Reason = "panic"
+	ReasonPoison    Reason = "poison"
 )
 
 // Reasons lists every reason, for metrics and documentation.
 var Reasons = []Reason{ReasonJSON, ReasonDuplicate, ReasonRange, ReasonType, ReasonLimit, ReasonProvider, ReasonReserved,
-	ReasonMissing, ReasonEmpty, ReasonCorrupt, ReasonTooLarge, ReasonPanic}
+	ReasonMissing, ReasonEmpty, ReasonCorrupt, ReasonTooLarge, ReasonPanic, ReasonPoison}
 
 // Reject is the error of a decoder that cannot make an event: it becomes a dead letter.
 type Reject struct {

@@ -52,6 +52,7 @@ commands, rules, formats and topics: ` + "`source <(agentrisk completion bash)`"
 	root.AddCommand(
 		runCommand(), scoreCommand(), rulesCommand(), migrateCommand(), notifyCommand(), reconcileCommand(), lanesCommand(), checkCommand(),
 		simulateCommand(), receiveCommand(), healthCommand(), configCommand(), accessCommand(), schemaCommand(), versionCommand(),
+		trialCommand(),
 	)
 	calledRight(root)
 	return root

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,7 @@ too; ` + "`agentrisk notify`" + ` does only that. SIGTERM stores what is in hand
 	}
 	path := configFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		debug.SetMaxStack(maxStack)
 		p, err := wire(*path)
 		if err != nil {
 			return err
@@ -104,7 +106,7 @@ func (p *parts) run(ctx context.Context) error {
 	pipeline, err := ingest.New(ingest.Config{
 		Log: kafka.NewLog(p.kafka), Store: store{p.db, key}, Outbox: outbox, DeadLetterTopic: dead, Orders: store{p.db, key},
 		Pack: pack.Pack, Engine: scoring.Options{Key: key, MaxBytes: int64(p.config.Memory.State)},
-		Bindings: p.config.Bindings, Budget: budget, Metrics: metrics, Logger: p.log,
+		Bindings: p.config.Bindings, Budget: budget, Trial: newTrial(p.path), Metrics: metrics, Logger: p.log,
 		Cluster: cluster, Deployment: deployment, Incarnation: incarnation,
 		MinAge: time.Duration(p.config.Batch.MinAge), MaxAge: time.Duration(p.config.Batch.MaxAge),
 	})

@@ -123,6 +123,12 @@ type process struct {
 
 func (s *system) run() *process {
 	s.t.Helper()
+	return s.start(program)
+}
+
+// start runs a pipeline of another build.
+func (s *system) start(program string) *process {
+	s.t.Helper()
 	log, err := os.CreateTemp(s.dir, "run-*.log")
 	if err != nil {
 		s.t.Fatal(err)

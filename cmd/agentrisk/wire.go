@@ -18,6 +18,7 @@ import (
 
 // parts are what the commands share. This file is the only place that ties adapters to what needs them.
 type parts struct {
+	path   string // of the configuration
 	config *Config
 	log    *slog.Logger
 	kafka  *kafka.Client
@@ -44,7 +45,7 @@ func wire(path string) (*parts, error) {
 	if c.Kafka.SASL.name() == "PLAIN" && !c.Kafka.TLS.Enabled {
 		log.Warn("kafka.sasl: PLAIN without kafka.tls sends the password as it is: anybody on the way can read it")
 	}
-	return &parts{config: c, log: log, kafka: client}, nil
+	return &parts{path: path, config: c, log: log, kafka: client}, nil
 }
 
 // kafkaClient makes the client that every path to Kafka goes through.
