@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -165,4 +168,37 @@ func (s *system) metricsAreDescribed(p *process) {
 		s.t.Errorf("only %d of our metrics are served:\n%s", n, body)
 	}
 	p.stop(s.t)
+}
+
+// What check shows as an event is one that check has nothing to say against, whatever the feed was like.
+func TestSampleOfAFeedIsInOrder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	fleet, err := exec.Command(program, "simulate", "--events", "500").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, feed := range map[string]string{"empty": "", "little": `{"kind":"code_exec"}`, "bad": `{"kind":`, "fleet": string(fleet)} {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(feed), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var first, second checked
+		for _, c := range []*checked{&first, &second} {
+			out, _ := exec.Command(program, "check", path, "--output", "json").Output()
+			if err := json.Unmarshal(out, c); err != nil {
+				t.Fatalf("%s: %v: %s", name, err, out)
+			}
+			var line bytes.Buffer
+			if err := json.Compact(&line, c.Sample); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, line.Bytes(), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if second.Events != 1 || len(second.Problems) > 0 || len(second.Advice) > 0 {
+			t.Errorf("%s: %+v %+v of\n%s", name, second.Problems, second.Advice, first.Sample)
+		}
+	}
 }

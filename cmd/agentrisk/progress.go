@@ -23,10 +23,10 @@ type progress struct {
 
 func newProgress(w io.Writer) *progress {
 	p := &progress{w: w, every: 10 * time.Second, began: time.Now(), last: time.Now()}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
+	if onTerminal(w) && os.Getenv("TERM") != "dumb" {
 		p.every = 200 * time.Millisecond
 		p.width = func() int {
-			width, _, err := term.GetSize(int(f.Fd()))
+			width, _, err := term.GetSize(int(w.(*os.File).Fd()))
 			if err != nil || width <= 0 {
 				return 80
 			}
@@ -34,6 +34,12 @@ func newProgress(w io.Writer) *progress {
 		}
 	}
 	return p
+}
+
+// onTerminal reports whether people see what is written there.
+func onTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // bar shows how much of the work is done when it is time to; total 0 says that nobody knows how much there is.

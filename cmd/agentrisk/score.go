@@ -58,7 +58,14 @@ func score(ctx context.Context, pack *scoring.Pack, format string, paths []strin
 		return err
 	}
 	out := &scoreOutput{pack: pack, w: bufio.NewWriterSize(stdout, 1<<16), errs: stderr}
-	err = file.Each(ctx, paths, stdin, func(l file.Line) error {
+	files := file.Files{Paths: paths, Stdin: stdin}
+	tell := newProgress(stderr)
+	if tell.width != nil && !onTerminal(stdout) { // a log of dead letters is no place for it
+		files.Progress = func(read, total int64) { tell.bar("score", "B", read, total) }
+		out.before = tell.clear
+		defer tell.clear()
+	}
+	err = files.Each(ctx, func(l file.Line) error {
 		out.path, out.number = l.Path, l.Number
 		if l.Reject != nil {
 			out.reject(l.Reject)
@@ -79,6 +86,7 @@ type scoreOutput struct {
 	buf    []byte
 	path   string
 	number int
+	before func() // called before something is said
 	err    error
 }
 
@@ -96,5 +104,8 @@ func (o *scoreOutput) Dead(d *scoring.DeadLetter) {
 }
 
 func (o *scoreOutput) reject(r *scoring.Reject) {
+	if o.before != nil {
+		o.before()
+	}
 	fmt.Fprintf(o.errs, "%s:%d: dead letter: %s\n", o.path, o.number, r.Error())
 }
