@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"sync"
 	"testing"
@@ -123,10 +125,12 @@ func (g *memoryGeneration) Commit(_ context.Context, _ string, p int32, offset i
 
 func (g *memoryGeneration) End(string) { g.end() }
 
-// memoryStore keeps what a database would keep. Its Insert holds the contract of Store: exactly once, whatever
-// happens before or after.
+// memoryStore keeps what a database would keep. Its Insert does what the real one does: one insert a token lands, and
+// what was sent by who has since given up may land later.
 type memoryStore struct {
 	mu        sync.Mutex
+	tokens    map[string]bool // spent
+	late      []lateInsert
 	rows      map[scoring.Origin][]string // every row ever stored
 	alerts    map[scoring.Origin]scoring.Alert
 	letters   map[scoring.Origin]scoring.Reason
@@ -135,13 +139,20 @@ type memoryStore struct {
 	fault     func(what string) error
 }
 
+// lateInsert is an insert on its way to the server whose sender no longer waits for the answer.
+type lateInsert struct {
+	token  string
+	block  *memoryBlock
+	passed int // inserts that overtook it
+}
+
 type memorySnapshot struct {
 	Snapshot
 	chunks [][]byte
 }
 
 func newMemoryStore() *memoryStore {
-	return &memoryStore{rows: map[scoring.Origin][]string{}, alerts: map[scoring.Origin]scoring.Alert{}, letters: map[scoring.Origin]scoring.Reason{}, fault: func(string) error { return nil }}
+	return &memoryStore{tokens: map[string]bool{}, rows: map[scoring.Origin][]string{}, alerts: map[scoring.Origin]scoring.Alert{}, letters: map[scoring.Origin]scoring.Reason{}, fault: func(string) error { return nil }}
 }
 
 type memoryBlock struct {
@@ -189,9 +200,26 @@ func (s *memoryStore) Insert(ctx context.Context, req Insert) (already uint64, e
 			return 0, ctx.Err()
 		}
 	}
+	token := req.Range.String()
+	if err := s.fault("insert late"); err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.late = append(s.late, lateInsert{token: token, block: &memoryBlock{origins: slices.Clone(b.origins), rows: slices.Clone(b.rows), alerts: maps.Clone(b.alerts)}})
+		return 0, err
+	}
 	s.mu.Lock()
+	first := !s.tokens[token]
+	already = s.land(token, b, !first || req.Compare)
+	s.arrive(3)
+	s.mu.Unlock()
+	return already, s.fault("insert after")
+}
+
+// land stores the rows of a block, or with compare those that are missing, and spends the token.
+func (s *memoryStore) land(token string, b *memoryBlock, compare bool) (already uint64) {
+	s.tokens[token] = true
 	for i, o := range b.origins {
-		if len(s.rows[o]) > 0 {
+		if compare && len(s.rows[o]) > 0 {
 			already++
 			continue
 		}
@@ -200,8 +228,23 @@ func (s *memoryStore) Insert(ctx context.Context, req Insert) (already uint64, e
 			s.alerts[o] = a
 		}
 	}
-	s.mu.Unlock()
-	return already, s.fault("insert after")
+	return already
+}
+
+// arrive lets the late inserts land that others have overtaken often enough; a spent token drops them.
+func (s *memoryStore) arrive(overtaken int) {
+	s.late = slices.DeleteFunc(s.late, func(l lateInsert) bool {
+		if l.passed < overtaken {
+			return false
+		}
+		if !s.tokens[l.token] {
+			s.land(l.token, l.block, false)
+		}
+		return true
+	})
+	for i := range s.late {
+		s.late[i].passed++
+	}
 }
 
 func (s *memoryStore) StoredAlerts(_ context.Context, r scoring.Range) (list []scoring.Alert, err error) {

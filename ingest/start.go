@@ -64,10 +64,12 @@ func (l *lane) start(ctx context.Context, gen Generation, offset int64, metadata
 	if err := l.writeIdleLine(ctx, gen); err != nil {
 		return err
 	}
-	l.warm = true
 	if ours && planned.To > l.done && offset == l.done {
-		return l.resume(ctx, planned)
+		if err := l.resume(ctx, planned); err != nil {
+			return err
+		}
 	}
+	l.warm = true // not before: half a plan taken up is no batch that may grow beyond its bounds
 	return nil
 }
 
