@@ -86,6 +86,10 @@ chaos-all: tools ## the same for ten seeds, SEED=1 and the nine after it
 	@for s in $$(seq $(or $(SEED),1) $$(($(or $(SEED),1) + 9))); do \
 		AGENTRISK_CHAOS=$$s $(GO) test -count=1 -v -timeout 2h -run TestChaos ./deploy/chaos; done
 
+.PHONY: self-proof
+self-proof: tools ## switch one mechanism off at a time: each must be missed by a test (MECHANISM=regexp)
+	@AGENTRISK_SELFPROOF='$(or $(MECHANISM),.)' $(GO) test -count=1 -timeout 2h -run TestSelfProof -v ./deploy/chaos
+
 .PHONY: soak
 soak: tools ## SOAK=60m of load with a fault a minute: memory, goroutines and parts stay flat
 	@AGENTRISK_SOAK=$(or $(SOAK),60m) AGENTRISK_SOAK_RATE=$(or $(RATE),1000) $(GO) test -count=1 -v -timeout 4h -run TestSoak ./deploy/chaos
