@@ -181,7 +181,7 @@ func (s *stack) scram() (args []string) {
 }
 
 // secureClickHouse is what the server's configuration has beside the usual: the access settings of the official image's
-// configuration, and the logs that a reader might try to look into.
+// configuration.
 const secureClickHouse = `
     <access_control_improvements>
         <users_without_row_policies_can_read_rows>true</users_without_row_policies_can_read_rows>
@@ -190,9 +190,7 @@ const secureClickHouse = `
         <select_from_information_schema_requires_grant>true</select_from_information_schema_requires_grant>
         <settings_constraints_replace_previous>true</settings_constraints_replace_previous>
         <table_engines_require_grant>true</table_engines_require_grant>
-    </access_control_improvements>
-    <query_log><database>system</database><table>query_log</table></query_log>
-    <part_log><database>system</database><table>part_log</table></part_log>`
+    </access_control_improvements>`
 
 // secureEnv are lines of DIR/env.
 func (s *stack) secureEnv() string {

@@ -21,7 +21,10 @@ type Secure struct {
 	tls, secrets         string
 }
 
-var secure *Secure
+var (
+	secure    *Secure
+	secureErr error // once it cannot be started, nobody waits for it again
+)
 
 // StartSecure returns the secure stack that the tests of this process share. users are the files of ClickHouse's
 // users.d by name, which the server reads when it starts: those of the first call count.
@@ -32,15 +35,16 @@ func StartSecure(t testing.TB, users func() map[string]string) *Secure {
 	if secure != nil {
 		return secure
 	}
-	s, err := beginSecure(users())
-	if err != nil {
+	if secureErr == nil {
+		secure, secureErr = beginSecure(users())
+	}
+	if err := secureErr; err != nil {
 		if strings.Contains(err.Error(), "has neither these listeners") {
 			(&Stack{KafkaKind: "kfake"}).NeedApache(t, "TLS, SASL and ACLs as Apache Kafka has them")
 		}
 		t.Fatalf("secure stack: %v", err)
 	}
-	secure = s
-	return s
+	return secure
 }
 
 func beginSecure(users map[string]string) (*Secure, error) {
