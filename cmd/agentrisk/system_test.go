@@ -221,9 +221,14 @@ func (s *system) settled(n int) {
 		return s.stack.Query(s.t, "SELECT count(), uniqExact(topic, partition, epoch, offset, item) FROM "+s.database+".verdicts") == want
 	})
 	eventually(s.t, "reconcile finds nothing", func() bool {
-		out, err := exec.Command(program, "reconcile", "--config", s.config).CombinedOutput()
-		return err == nil && bytes.Contains(out, []byte(" 0 findings"))
+		return strings.Contains(s.reconciled(), " 0 findings")
 	})
+}
+
+// reconciled is what reconcile says.
+func (s *system) reconciled() string {
+	out, _ := exec.Command(program, "reconcile", "--config", s.config).CombinedOutput()
+	return string(out)
 }
 
 // fleet writes n events to a file and returns its path.

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -50,8 +51,8 @@ type Decoder struct {
 	// Limit in bytes of one batch, as sent and after decompression. What exceeds it is a BatchError.
 	Limit int
 	// Budget in bytes bounds what one Reset decompresses: once it is spent the decoder stops in front of the
-	// next compressed batch, as if the fetch had ended there. It is checked between batches, so Budget plus
-	// Limit is never exceeded.
+	// next compressed batch, or of the next record of one that is large, as if the fetch had ended there. Budget
+	// plus 8 MiB is exceeded only by a single block of snappy, and then by Limit.
 	Budget int
 
 	raw  []byte
@@ -67,6 +68,9 @@ type Decoder struct {
 	rest   []byte // records not yet read, decompressed
 	left   int
 	record Record
+
+	stream   *bufio.Reader // of a batch that is decompressed record by record
+	streamed int           // bytes that came out of it
 
 	slab inflater
 }
@@ -141,7 +145,7 @@ func (d *Decoder) pass() {
 	d.close()
 }
 
-func (d *Decoder) close() { d.body, d.rest, d.left, d.opened = nil, nil, 0, false }
+func (d *Decoder) close() { d.body, d.rest, d.left, d.opened, d.stream = nil, nil, 0, false, nil }
 
 // cut answers a batch that raw does not hold whole. Kafka sends at least one whole batch, so it is the end of
 // the fetch, unless [Client.Fetch] itself kept no more of a batch beyond every limit.
@@ -254,19 +258,25 @@ func (d *Decoder) spent() bool {
 }
 
 // NextRecord returns the next record of the current batch, and io.EOF at its end. After a *BatchError, which
-// names the offsets of the batch that were not delivered, go on with NextBatch.
+// names the offsets that are not delivered, it may be called again: the records behind them follow, if any.
 func (d *Decoder) NextRecord() (*Record, error) {
 	if d.body == nil {
 		return nil, io.EOF
 	}
 	if !d.opened && d.batch.Count > 0 { // what compaction emptied holds not even a compressed nothing
-		rest, err := d.slab.inflate(d.batch.Codec, d.body, d.limit())
-		if err != nil {
-			return nil, d.fail(max(d.batch.BaseOffset, d.next), d.batch.LastOffset, reasonOf(err), err)
+		if err := d.openRecords(); err != nil {
+			return nil, err
 		}
-		d.rest, d.left, d.opened = rest, d.batch.Count, true
 	}
 	for d.left > 0 {
+		if d.stream != nil {
+			if err := d.pull(); err != nil {
+				return nil, err
+			}
+			if d.left == 0 {
+				break
+			}
+		}
 		d.left--
 		if !d.parse() {
 			return nil, d.fail(max(d.batch.BaseOffset, d.next), d.batch.LastOffset, ReasonMalformed, errRecord)

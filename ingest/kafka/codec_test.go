@@ -186,7 +186,12 @@ func readAll(t testing.TB, d *Decoder) seen {
 		for err == nil {
 			var r *Record
 			if r, err = d.NextRecord(); err != nil {
-				break
+				var one *BatchError
+				if !errors.As(err, &one) {
+					break
+				}
+				s.errs, err = append(s.errs, one), nil // what follows it in the batch may be read
+				continue
 			}
 			switch {
 			case b.Control:

@@ -158,24 +158,34 @@ const (
 )
 
 func unsnappy(src, dst []byte, limit int) ([]byte, error) {
-	if len(src) < xerialHead || string(src[:len(xerialMagic)]) != xerialMagic {
+	if !framed(src) {
 		return unsnappyBlock(src, dst, limit)
 	}
 	for src = src[xerialHead:]; len(src) > 0; {
-		if len(src) < 4 {
-			return nil, fmt.Errorf("snappy: %w", io.ErrUnexpectedEOF)
-		}
-		n := int64(binary.BigEndian.Uint32(src))
-		if src = src[4:]; n > int64(len(src)) {
-			return nil, fmt.Errorf("snappy: %w", io.ErrUnexpectedEOF)
-		}
-		var err error
-		if dst, err = unsnappyBlock(src[:n], dst, limit); err != nil {
+		block, rest, err := nextBlock(src)
+		if err != nil {
 			return nil, err
 		}
-		src = src[n:]
+		if dst, err = unsnappyBlock(block, dst, limit); err != nil {
+			return nil, err
+		}
+		src = rest
 	}
 	return dst, nil
+}
+
+func framed(src []byte) bool {
+	return len(src) >= xerialHead && string(src[:len(xerialMagic)]) == xerialMagic
+}
+
+// nextBlock splits the first block, without its length, from the rest.
+func nextBlock(src []byte) (block, rest []byte, err error) {
+	if len(src) >= 4 {
+		if n := int64(binary.BigEndian.Uint32(src)); n <= int64(len(src)-4) {
+			return src[4 : 4+n], src[4+n:], nil
+		}
+	}
+	return nil, nil, fmt.Errorf("snappy: %w", io.ErrUnexpectedEOF)
 }
 
 // unsnappyBlock appends a block to dst.

@@ -91,8 +91,7 @@ func (c *chunk) Next(e *ingest.Entry) bool {
 			c.batch = nil
 			continue
 		}
-		if err != nil {
-			c.batch = nil
+		if err != nil { // of one record, or of all that is left of the batch: the next call tells
 			return c.corrupt(e, err)
 		}
 		*e = ingest.Entry{First: r.Offset, Last: r.Offset, AppendTime: c.batch.LogAppend}
