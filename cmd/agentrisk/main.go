@@ -18,6 +18,9 @@ func Main() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := rootCommand().ExecuteContext(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = errInterrupted
+	}
 	status := statusOf(err)
 	if err != nil && !errors.Is(err, errSilent) && !errors.Is(err, errFindings) {
 		fmt.Fprintln(os.Stderr, "agentrisk:", err)

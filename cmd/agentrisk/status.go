@@ -34,6 +34,8 @@ var (
 	errSilent = errors.New("failed")
 	// errFindings ends with status 3 after the command has said what is not in order.
 	errFindings = errors.New("not in order")
+	// errInterrupted ends with status 1 what somebody stopped before it was done.
+	errInterrupted = errors.New("interrupted before it was done")
 )
 
 // usageError is a mistake in how a command was called.

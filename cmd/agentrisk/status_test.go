@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -61,5 +62,31 @@ func TestExitStatuses(t *testing.T) {
 				t.Errorf("status %d, want %d, and %q:\n%s", status, tt.status, tt.says, out)
 			}
 		})
+	}
+}
+
+// Ctrl-C ends a long work with status 1 and a line that says so.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command(program, "check", "-")
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// More than a pipe holds: once it is written, the process reads.
+	if _, err := in.Write(bytes.Repeat([]byte(`{"kind":"tool_call"}`+"\n"), 50_000)); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	err = cmd.Wait()
+	if cmd.ProcessState.ExitCode() != statusFailed || errs.String() != "agentrisk: interrupted before it was done\n" {
+		t.Errorf("%v: %s", err, errs.String())
 	}
 }
