@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/agentrisk/agentrisk/scoring"
+	"github.com/agentrisk/agentrisk/scoring/redact"
 )
 
 // Binding says what a topic's records are.
@@ -24,8 +25,8 @@ type Binding struct {
 	Epoch int32 `yaml:"epoch"`
 	// OnLost says what a lane does when the log no longer holds its position: park (default) or continue.
 	OnLost string `yaml:"on_lost"`
-	// Excerpt is how many bytes of content a row may keep, 0 (none, the default) to 1024.
-	Excerpt int `yaml:"excerpt"`
+	// Redaction says what of an event is kept.
+	Redaction redact.Policy `yaml:"redaction"`
 	// Start of a lane that has no history: earliest (default) or latest.
 	Start string `yaml:"start"`
 }
@@ -53,10 +54,11 @@ func (b *Binding) Check() error {
 		return fmt.Errorf("binding without topics: name a topic or a pattern such as agent.events.*")
 	case b.Partitions < 1 || b.Partitions > 1024:
 		return fmt.Errorf("binding %s: partitions %d: want 1 to 1024", b.Topics, b.Partitions)
-	case b.Excerpt < 0 || b.Excerpt > 1024:
-		return fmt.Errorf("binding %s: excerpt %d: want 0 to 1024 bytes", b.Topics, b.Excerpt)
 	case b.Epoch < 0:
 		return fmt.Errorf("binding %s: epoch %d is negative", b.Topics, b.Epoch)
+	}
+	if err := b.Redaction.Check(); err != nil {
+		return fmt.Errorf("binding %s: %w", b.Topics, err)
 	}
 	for _, c := range []struct{ name, value, allowed string }{
 		{"keyed_by", b.KeyedBy, strings.Join(KeyedByNames, " ")},

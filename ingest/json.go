@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/agentrisk/agentrisk/scoring"
+	"github.com/agentrisk/agentrisk/scoring/redact"
 )
 
 // jsonDecoder reads one JSON object a record into an event, in one pass and without garbage. Names are those of
@@ -96,7 +97,7 @@ func twice(name string, at int) error {
 }
 
 // head quotes the first bytes of a name that somebody else chose: enough to find it.
-func head(name string) string { return fmt.Sprintf("%q", name[:min(len(name), 40)]) }
+func head(name string) string { return fmt.Sprintf("%q", redact.Text(name, 40)) }
 
 // topScope is the number of the outermost object: attributes have one name space, its.
 const topScope = 1

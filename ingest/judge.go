@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/agentrisk/agentrisk/scoring"
+	"github.com/agentrisk/agentrisk/scoring/redact"
 )
 
 // Judge turns records into verdicts, in order, and keeps the state that this needs. It is what a lane and
@@ -14,6 +15,7 @@ type Judge struct {
 	Engine   *scoring.Engine
 	Provider string // of the binding; "" takes the event's own word
 	Epoch    int32
+	Redactor *redact.Redactor // what of an event and a dead letter leaves; the default policy unless it is set
 
 	format  Format
 	keyed   scoring.KeyedBy
@@ -28,7 +30,8 @@ type Judge struct {
 	onItem func(int32, *scoring.Reject)
 }
 
-// Output takes what becomes of each item. Event and verdict are valid until Row returns.
+// Output takes what becomes of each item, redacted but for the content of events. Event and verdict are valid until Row
+// returns.
 type Output interface {
 	Row(*scoring.Event, *scoring.Verdict)
 	Dead(*scoring.DeadLetter)
@@ -40,7 +43,7 @@ func NewJudge(engine *scoring.Engine, format string, keyedBy scoring.KeyedBy, pr
 	if err != nil {
 		return nil, err
 	}
-	j := &Judge{Engine: engine, Provider: provider, format: f, keyed: keyedBy}
+	j := &Judge{Engine: engine, Provider: provider, Redactor: redact.Default(), format: f, keyed: keyedBy}
 	j.onItem = j.decoded
 	return j, nil
 }
@@ -88,10 +91,13 @@ func (j *Judge) item() *scoring.Reject {
 	case sent == "":
 		e.SetStr(scoring.FieldProvider, j.Provider)
 	case sent != j.Provider:
-		return &scoring.Reject{Reason: scoring.ReasonProvider, Detail: fmt.Sprintf("event says provider %.64q, its topic belongs to %q", sent, j.Provider)}
+		return &scoring.Reject{Reason: scoring.ReasonProvider, Detail: fmt.Sprintf("event says provider %q, its topic belongs to %q", redact.Text(sent, 64), j.Provider)}
 	}
 	scoring.Derive(e, &j.derive)
 	j.Engine.Judge(e, &j.verdict)
+	if j.Redactor.Event(e) {
+		j.Engine.Explain(&j.verdict) // hits say what made them match, so they say it again
+	}
 	return nil
 }
 
@@ -105,24 +111,18 @@ func (j *Judge) guard(f func(*Judge) *scoring.Reject) (reject *scoring.Reject) {
 	return f(j)
 }
 
-// Bounds of what a dead letter keeps of a record.
-const (
-	maxLetterKey  = 256
-	maxLetterHead = 1 << 10
-)
-
 func (j *Judge) letter(rec *Record, item int32, reject *scoring.Reject) *scoring.DeadLetter {
 	sum := sha256.Sum256(rec.Value)
-	return &scoring.DeadLetter{
+	d := &scoring.DeadLetter{
 		Origin:    scoring.Origin{Topic: rec.Topic, Partition: rec.Partition, Offset: rec.Offset, Item: item},
 		Epoch:     j.Epoch,
 		KafkaTime: rec.Time,
 		Provider:  j.Provider,
 		Reason:    reject.Reason,
 		Detail:    reject.Detail,
-		Key:       append([]byte(nil), rec.Key[:min(len(rec.Key), maxLetterKey)]...),
-		Head:      append([]byte(nil), rec.Value[:min(len(rec.Value), maxLetterHead)]...),
 		Size:      len(rec.Value),
 		Hash:      hex.EncodeToString(sum[:]),
 	}
+	j.Redactor.Letter(d, rec.Key, rec.Value)
+	return d
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/agentrisk/agentrisk/scoring"
+	"github.com/agentrisk/agentrisk/scoring/redact"
 )
 
 // Constants of design section 12.
@@ -32,6 +33,8 @@ type lane struct {
 	partition int32
 	binding   *Binding
 	log       *slog.Logger
+	redactor  *redact.Redactor
+	settings  string // digest
 
 	judge     *Judge
 	pack      *scoring.Pack // of the judge
@@ -306,8 +309,9 @@ func (l *lane) openBatch(ctx context.Context, whole bool) error {
 		Pack:        l.pack.Digest,
 		Engine:      scoring.EngineVersion,
 		Incarnation: l.p.Incarnation,
+		Settings:    l.settings,
 	}
-	b.block.Begin(&b.line, l.binding.Excerpt)
+	b.block.Begin(&b.line, l.redactor.Row())
 	l.open = b
 	return nil
 }
@@ -383,7 +387,7 @@ func (l *lane) writeIdleLine(ctx context.Context, gen Generation) error {
 		Status:     scoring.LineIdle,
 		LastOffset: l.fence.offset, LastHash: l.fence.hash, LastKnown: l.fence.known,
 		FirstTime: now.UnixMilli(), LastTime: now.UnixMilli(),
-		StateFrom: l.stateFrom, Pack: l.next.Digest, Engine: scoring.EngineVersion, Incarnation: l.p.Incarnation,
+		StateFrom: l.stateFrom, Pack: l.next.Digest, Engine: scoring.EngineVersion, Incarnation: l.p.Incarnation, Settings: l.settings,
 	}
 	lease := func(ctx context.Context) error { return l.lease(ctx, gen) }
 	if err := l.retry(ctx, lease, "write an idle line", func() error { return l.p.Store.Ledger(ctx, line) }); err != nil {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/agentrisk/agentrisk/scoring"
+	"github.com/agentrisk/agentrisk/scoring/redact"
 )
 
 // memoryLog is a log of one topic, for tests of the lane's logic; real brokers are in package kafka's tests.
@@ -169,9 +170,9 @@ func (b *memoryBlock) Append(e *scoring.Event, v *scoring.Verdict) {
 		b.alerts[e.Origin] = scoring.NewAlert("d", 0, b.pack, e, v)
 	}
 }
-func (b *memoryBlock) Begin(*scoring.Line, int) {}
-func (b *memoryBlock) Rows() int                { return len(b.rows) }
-func (b *memoryBlock) Bytes() int               { return 100 * len(b.rows) }
+func (b *memoryBlock) Begin(*scoring.Line, redact.Row) {}
+func (b *memoryBlock) Rows() int                       { return len(b.rows) }
+func (b *memoryBlock) Bytes() int                      { return 100 * len(b.rows) }
 func (b *memoryBlock) Reset() {
 	b.origins, b.rows, b.alerts = nil, nil, map[scoring.Origin]scoring.Alert{}
 }

@@ -231,7 +231,7 @@ func (l *lane) skip(ctx context.Context, metadata string, o Order) (answer, deta
 		}
 	}
 	line := scoring.Line{Range: r, Status: scoring.LineSkipped, FirstTime: now, LastTime: now, StateFrom: o.To, LastOffset: -1,
-		Pack: l.p.InForce().Digest, Engine: scoring.EngineVersion, Incarnation: l.p.Incarnation}
+		Pack: l.p.InForce().Digest, Engine: scoring.EngineVersion, Incarnation: l.p.Incarnation, Settings: l.settings}
 	if err := l.p.Store.Ledger(ctx, line); err != nil {
 		return "", "", err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/agentrisk/agentrisk/scoring"
+	"github.com/agentrisk/agentrisk/scoring/redact"
 )
 
 // revokeTime is how long lanes may take to let go of a generation. A process that cannot is ended by its
@@ -25,7 +26,8 @@ type Config struct {
 	Pack            *scoring.Pack // that lanes judge by until the first [Pipeline.Adopt]
 	Packs           Packs         // packs by digest, for the state of what another pack judged; may be nil
 	Engine          scoring.Options
-	Bindings        []Binding // checked
+	Key             redact.Key // of the fingerprints on rows
+	Bindings        []Binding  // checked
 	Budget          *Budget
 	Trial           Trial // of records after an unclean end; none when nil
 	Metrics         *Metrics
@@ -61,6 +63,11 @@ type Pipeline struct {
 func New(c Config) (*Pipeline, error) {
 	if c.Budget == nil || c.Pack == nil || c.Log == nil || c.Store == nil {
 		return nil, fmt.Errorf("pipeline: log, store, pack and budget are needed")
+	}
+	for i := range c.Bindings {
+		if err := c.Bindings[i].Redaction.Check(); err != nil {
+			return nil, fmt.Errorf("binding %s: %w", c.Bindings[i].Topics, err)
+		}
 	}
 	if c.MinAge == 0 {
 		c.MinAge = 500 * time.Millisecond
@@ -114,7 +121,7 @@ func (p *Pipeline) assign(gen Generation) []*lane {
 			key := fmt.Sprintf("%s/%d", topic, n)
 			l := was[key]
 			if l == nil {
-				l = &lane{p: p, topic: topic, partition: n, binding: b, log: p.Logger.With("lane", key), orders: make(chan Order)}
+				l = p.newLane(topic, n, b)
 			}
 			l.status.set(stateStarting, "")
 			now[key] = l

@@ -157,7 +157,7 @@ func (l *lane) lost(ctx context.Context, first int64) error {
 	line := scoring.Line{
 		Range:  scoring.Range{Topic: l.topic, Partition: l.partition, Epoch: l.binding.Epoch, From: l.done, To: first},
 		Status: scoring.LineLost, FirstTime: now, LastTime: now, StateFrom: first, LastOffset: -1,
-		Pack: l.p.pack.Load().Digest, Engine: scoring.EngineVersion, Incarnation: l.p.Incarnation,
+		Pack: l.p.pack.Load().Digest, Engine: scoring.EngineVersion, Incarnation: l.p.Incarnation, Settings: l.settings,
 	}
 	if err := l.p.Store.Ledger(ctx, line); err != nil {
 		return fmt.Errorf("write what is lost of %s: %w", l, err)
@@ -243,7 +243,7 @@ func (l *lane) newJudge(pack *scoring.Pack) error {
 	if err != nil {
 		return err
 	}
-	j.Epoch = l.binding.Epoch
+	j.Epoch, j.Redactor = l.binding.Epoch, l.redactor
 	l.judge, l.pack = j, pack
 	return nil
 }

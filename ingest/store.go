@@ -5,13 +5,14 @@ import (
 	"fmt"
 
 	"github.com/agentrisk/agentrisk/scoring"
+	"github.com/agentrisk/agentrisk/scoring/redact"
 )
 
 // Block collects the rows of one batch, column by column. It copies what it keeps.
 type Block interface {
-	// Begin tells what all rows have in common: the epoch and the last cold start of their lane, and how many
-	// bytes of content the binding allows to be kept.
-	Begin(line *scoring.Line, excerpt int)
+	// Begin tells what all rows have in common: the epoch and the last cold start of their lane, and what the
+	// binding keeps of content, which events still hold as it was sent.
+	Begin(line *scoring.Line, keep redact.Row)
 	Append(e *scoring.Event, v *scoring.Verdict)
 	Rows() int
 	Bytes() int   // memory of the columns

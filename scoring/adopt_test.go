@@ -141,7 +141,7 @@ func TestTwoPacksWithinAWindow(t *testing.T) {
 
 // A state of the form before is read; of a form or an engine to come nothing is.
 func TestVersionsOfState(t *testing.T) {
-	for version, want := range map[string]bool{EngineVersion: true, StateVersion: true, EngineVersion + ".3": false, "0": false, "": false} {
+	for version, want := range map[string]bool{EngineVersion: true, StateVersion: true, EngineVersion + ".2": true, EngineVersion + ".4": false, "0": false, "": false} {
 		if CanLoad(version) != want {
 			t.Errorf("version %q: can load %v, want %v", version, !want, want)
 		}
@@ -152,7 +152,22 @@ func TestVersionsOfState(t *testing.T) {
 	}
 	newer := chunks(t, g)
 	newer[0][0] = snapshotVersion + 1
-	if err := load(NewEngine(testPack(nil), Options{}), newer); err == nil || !strings.Contains(err.Error(), "reads 1 to 2") {
+	if err := load(NewEngine(testPack(nil), Options{}), newer); err == nil || !strings.Contains(err.Error(), "reads 1 to 3") {
 		t.Errorf("a state of version %d: %v", snapshotVersion+1, err)
+	}
+}
+
+// No agent would be found in a state that was saved under another key, and every one of them would look new.
+func TestStateOfAnotherKeyIsRefused(t *testing.T) {
+	g := NewEngine(testPack(nil), Options{Key: [16]byte{1}})
+	for _, e := range stream(1, 50, 4) {
+		line(g, e)
+	}
+	saved := chunks(t, g)
+	if err := load(NewEngine(testPack(nil), Options{Key: [16]byte{2}}), saved); err == nil || !strings.Contains(err.Error(), "another state key") {
+		t.Errorf("another key: %v", err)
+	}
+	if err := load(NewEngine(testPack(nil), Options{Key: [16]byte{1}}), saved); err != nil {
+		t.Errorf("the same key: %v", err)
 	}
 }

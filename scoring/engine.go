@@ -122,9 +122,7 @@ func (g *Engine) Judge(e *Event, v *Verdict) {
 	g.judge(e, v, a, s, now, t)
 	v.Score = g.scoreHits(v.Hits)
 	v.Level = LevelOf(v.Score)
-	for i := range v.Hits {
-		v.Hits[i].Why = g.eval.Why(v.Hits[i].Rule)
-	}
+	g.Explain(v)
 	before, _ := g.totals(a, s, nil, now)
 	v.SessionScore, v.AgentScore = g.totals(a, s, v.Hits, now)
 	g.alert(v, s, before)
@@ -133,6 +131,13 @@ func (g *Engine) Judge(e *Event, v *Verdict) {
 		return
 	}
 	g.write(e, v, a, known, sessionKey, id, now, t)
+}
+
+// Explain says again why the hits of the event that was judged last did match, after a field of it was changed.
+func (g *Engine) Explain(v *Verdict) {
+	for i := range v.Hits {
+		v.Hits[i].Why = g.eval.Why(v.Hits[i].Rule)
+	}
 }
 
 // judge evaluates features and rules without touching the state.

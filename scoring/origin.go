@@ -49,6 +49,7 @@ type Line struct {
 	Engine      string  // version
 	Incarnation string  // of the process that wrote it
 	Poison      []int64 // offsets of records that end the process which judges them: dead letters, and replays pass over them
+	Settings    string  // digest of what shapes rows beside pack and engine
 }
 
 // LineStatus says how a range came to be done.
@@ -69,9 +70,9 @@ type DeadLetter struct {
 	KafkaTime int64  // unix milliseconds
 	Provider  string // of the binding
 	Reason    Reason
-	Detail    string // one line: which field, which limit, where
-	Key       []byte // at most 256 bytes
-	Head      []byte // the first bytes of the value, at most 1 KiB
+	Detail    string // one line: which field, which limit, where; redacted
+	Key       []byte // of the record, redacted, at most 256 bytes
+	Head      []byte // the beginning of the value, redacted, at most 1 KiB
 	Size      int    // bytes of the whole value
 	Hash      string // SHA-256 of the whole value, hexadecimal
 }

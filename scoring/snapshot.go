@@ -11,9 +11,12 @@ import (
 // A snapshot is a list of chunks. The first names features, families and rules, so that the state survives a pack
 // whose definitions did not change; the others hold agents, the one not heard of for longest first.
 const (
-	snapshotVersion = 2         // 1 knew nothing of packs that bring new features
+	snapshotVersion = 3         // 1 knew nothing of packs that bring new features, 2 nothing of its key
 	chunkSize       = 256 << 10 // an agent is never cut in two
 )
+
+// keyMark is what a snapshot holds the hash of, so that it is never read under another key: no agent would be found in it.
+const keyMark = "agentrisk state key"
 
 // StateVersion stands beside every saved state, where a program looks before it reads any: that of the engine, and
 // that of the form. A program of another version refuses the state and falls back to what it can read.
@@ -49,6 +52,7 @@ func (g *Engine) Save(write func(chunk []byte) error) error {
 	for _, b := range g.born {
 		w.uint(uint64(b))
 	}
+	w.uint(g.hash(keyMark))
 	w.uint(g.evictions)
 	w.int(g.evictedAt)
 	tenants := make([]uint64, 0, len(g.evicted))
@@ -97,6 +101,11 @@ func (g *Engine) Load(next func() ([]byte, error)) error {
 		packs = uint32(r.uint())
 		for i := range born {
 			born[i] = uint32(r.uint())
+		}
+	}
+	if r.version >= 3 {
+		if mark := r.uint(); r.err == nil && mark != g.hash(keyMark) {
+			return errors.New("snapshot: saved under another state key: give this process the one that it was saved under, or let the state be made from the log")
 		}
 	}
 	g.inherit(r.at, born, packs)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +32,8 @@ type Config struct {
 	HTTP        HTTPConfig       `yaml:"http"`
 	Log         LogConfig        `yaml:"log"`
 
-	FingerprintKey string `yaml:"fingerprint_key"` // 32 hexadecimal digits; keys the fingerprints of content
+	KeysFile       string `yaml:"keys_file"`       // made by agentrisk keys new: keys of fingerprints and state
+	FingerprintKey string `yaml:"fingerprint_key"` // in place of keys_file: 32 hexadecimal digits for fingerprints and state, which cannot be rotated
 }
 
 // KafkaConfig names the cluster and the consumer group.
@@ -219,25 +219,13 @@ func (c *Config) check() error {
 	if c.Batch.MinAge <= 0 || c.Batch.MaxAge < c.Batch.MinAge {
 		bad("batch: want 0 < min_age <= max_age")
 	}
-	if _, err := c.fingerprintKey(); err != nil {
+	if _, _, err := c.keys(); err != nil {
 		errs = append(errs, err)
 	}
 	if _, err := c.logger(io.Discard); err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
-}
-
-func (c *Config) fingerprintKey() (key [16]byte, err error) {
-	if c.FingerprintKey == "" {
-		return key, nil
-	}
-	b, err := hex.DecodeString(c.FingerprintKey)
-	if err != nil || len(b) != len(key) {
-		return key, errors.New("fingerprint_key: want 32 hexadecimal digits (openssl rand -hex 16)")
-	}
-	copy(key[:], b)
-	return key, nil
 }
 
 func (c *Config) logger(w io.Writer) (*slog.Logger, error) {

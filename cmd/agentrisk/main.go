@@ -54,7 +54,7 @@ commands, rules, formats and topics: ` + "`source <(agentrisk completion bash)`"
 	}
 	root.AddCommand(
 		runCommand(), scoreCommand(), rulesCommand(), migrateCommand(), notifyCommand(), reconcileCommand(), lanesCommand(), checkCommand(),
-		simulateCommand(), receiveCommand(), healthCommand(), configCommand(), accessCommand(), schemaCommand(), versionCommand(),
+		simulateCommand(), receiveCommand(), healthCommand(), configCommand(), keysCommand(), accessCommand(), schemaCommand(), versionCommand(),
 		trialCommand(),
 	)
 	calledRight(root)

@@ -17,6 +17,7 @@ import (
 	"github.com/agentrisk/agentrisk/ingest"
 	"github.com/agentrisk/agentrisk/ingest/kafka"
 	"github.com/agentrisk/agentrisk/scoring"
+	"github.com/agentrisk/agentrisk/scoring/redact"
 	"github.com/agentrisk/agentrisk/sink/alert"
 	"github.com/agentrisk/agentrisk/sink/clickhouse"
 	"github.com/agentrisk/agentrisk/sink/deadletter"
@@ -83,8 +84,14 @@ func (p *parts) run(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	key, err := p.config.fingerprintKey()
+	state, key, err := p.config.keys()
 	if err != nil {
+		return err
+	}
+	if key.ID() == redact.Unkeyed {
+		p.log.Warn("no key is configured: who reads a row can try out what its fingerprints stand for; `agentrisk keys new FILE` makes keys, keys_file names them")
+	}
+	if err := p.putSettings(ctx, key); err != nil {
 		return err
 	}
 	budget, err := ingest.NewBudget(int64(p.config.Memory.Budget))
@@ -105,8 +112,8 @@ func (p *parts) run(ctx context.Context) error {
 	incarnation := newIncarnation()
 	pipeline, err := ingest.New(ingest.Config{
 		Log: kafka.NewLog(p.kafka), Store: store{p.db, key}, Outbox: outbox, DeadLetterTopic: dead, Orders: store{p.db, key},
-		Pack: pack.Pack, Engine: scoring.Options{Key: key, MaxBytes: int64(p.config.Memory.State)},
-		Bindings: p.config.Bindings, Budget: budget, Trial: newTrial(p.path), Metrics: metrics, Logger: p.log,
+		Pack: pack.Pack, Engine: scoring.Options{Key: state, MaxBytes: int64(p.config.Memory.State)},
+		Key: key, Bindings: p.config.Bindings, Budget: budget, Trial: newTrial(p.path), Metrics: metrics, Logger: p.log,
 		Cluster: cluster, Deployment: deployment, Incarnation: incarnation,
 		MinAge: time.Duration(p.config.Batch.MinAge), MaxAge: time.Duration(p.config.Batch.MaxAge),
 	})

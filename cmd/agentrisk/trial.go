@@ -168,13 +168,13 @@ func runTrial(ctx context.Context, path, topic string, partition int32, from, to
 	if err != nil {
 		return 0, err
 	}
-	key, err := p.config.fingerprintKey()
+	state, _, err := p.config.keys()
 	if err != nil {
 		return 0, err
 	}
 	for i := range p.config.Bindings {
 		if b := &p.config.Bindings[i]; b.Match(topic) {
-			engine := scoring.NewEngine(pack.Pack, scoring.Options{Key: key, MaxBytes: min(int64(p.config.Memory.State), trialMemory/4)})
+			engine := scoring.NewEngine(pack.Pack, scoring.Options{Key: state, MaxBytes: min(int64(p.config.Memory.State), trialMemory/4)})
 			fmt.Fprintln(out, trialBegins)
 			var line []byte
 			return ingest.Rehearse(ctx, kafka.NewLog(p.kafka), b, engine, topic, partition, from, to, func(offset int64) {

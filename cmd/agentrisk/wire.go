@@ -13,6 +13,7 @@ import (
 	"github.com/agentrisk/agentrisk/ingest"
 	"github.com/agentrisk/agentrisk/ingest/kafka"
 	"github.com/agentrisk/agentrisk/scoring"
+	"github.com/agentrisk/agentrisk/scoring/redact"
 	"github.com/agentrisk/agentrisk/sink/clickhouse"
 )
 
@@ -63,16 +64,12 @@ func (c *Config) kafkaClient() (*kafka.Client, error) {
 
 // open connects to ClickHouse.
 func (p *parts) open(ctx context.Context) (err error) {
-	key, err := p.config.fingerprintKey()
-	if err != nil {
-		return err
-	}
 	c := p.config.ClickHouse
 	door, err := newDoor("clickhouse", c.TLS)
 	if err != nil {
 		return err
 	}
-	p.db, err = clickhouse.Open(ctx, clickhouse.Config{Addresses: c.Addresses, Dialer: door, Database: c.Database, User: c.User, Password: c.Password, FingerprintKey: key,
+	p.db, err = clickhouse.Open(ctx, clickhouse.Config{Addresses: c.Addresses, Dialer: door, Database: c.Database, User: c.User, Password: c.Password,
 		Retry: func(what string, err error) { p.log.Warn("insert will be tried again", "range", what, "err", err) }})
 	return err
 }
@@ -134,7 +131,7 @@ func incarnationNumber(incarnation string) uint64 {
 // packages' names.
 type store struct {
 	db  *clickhouse.DB
-	key [16]byte
+	key redact.Key
 }
 
 var (
@@ -146,8 +143,8 @@ var (
 // block gives rows the epoch and cold start of their lane.
 type block struct{ *clickhouse.Block }
 
-func (b block) Begin(line *scoring.Line, excerpt int) {
-	b.Epoch, b.StateFrom, b.Excerpt = line.Epoch, line.StateFrom, excerpt
+func (b block) Begin(line *scoring.Line, keep redact.Row) {
+	b.Epoch, b.StateFrom, b.Keep = line.Epoch, line.StateFrom, keep
 }
 
 func (s store) NewBlock(p *scoring.Pack) ingest.Block { return block{clickhouse.NewBlock(p, s.key)} }

@@ -362,7 +362,7 @@ func separator(s string, start, end int) int {
 		}
 	case 'i', 'I', 'a', 'A', 'w', 'W':
 		for _, verb := range []string{"is ", "are ", "was "} {
-			if m := k + len(verb); k > end && m < len(s) && strings.EqualFold(s[k:m], verb) {
+			if m := k + len(verb); k > end && s[end] == ' ' && m < len(s) && strings.EqualFold(s[k:m], verb) {
 				return m
 			}
 		}

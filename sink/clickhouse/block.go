@@ -8,6 +8,7 @@ import (
 	"github.com/dchest/siphash"
 
 	"github.com/agentrisk/agentrisk/scoring"
+	"github.com/agentrisk/agentrisk/scoring/redact"
 )
 
 // Block collects the rows of one planned range. It copies what it keeps, and its memory is used again after Reset.
@@ -35,7 +36,8 @@ type Block struct {
 	fields                            [len(scoring.Fields)]column
 	lengths                           [3]*u32Col
 	prints                            [3]*u64Col
-	excerpt                           *textCol
+	excerpts                          [3]*textCol // of content and of arguments; a command line is one of these
+	redaction, keyID                  *textCol
 
 	texts  [4][]string
 	shares []int32
@@ -44,11 +46,12 @@ type Block struct {
 	// Epoch and StateFrom of the lane stand on every row.
 	Epoch     int32
 	StateFrom int64
-	// Excerpt is how many bytes of content the binding allows rows to keep.
-	Excerpt int
+	// Keep says what the binding keeps of content. The zero value keeps length and fingerprint.
+	Keep redact.Row
 }
 
-// contents are the fields that are not stored: rows keep their length and a keyed fingerprint.
+// contents are the fields that are not stored: rows keep their length, and a keyed fingerprint and an excerpt as far as
+// the binding allows.
 var contents = [3]struct {
 	id   scoring.FieldID
 	name string
@@ -90,7 +93,8 @@ func NewBlock(pack *scoring.Pack, key [16]byte) *Block {
 	var absent scoring.Event
 	b.fields[scoring.FieldRegistered].(*boolCol).none = absent.Bool(scoring.FieldRegistered)
 	b.fields[scoring.FieldIntentMatch].(*i64Col).none = absent.Int(scoring.FieldIntentMatch)
-	b.excerpt = addTo(b, "excerpt", newText())
+	b.excerpts[0], b.excerpts[1] = addTo(b, "excerpt", newText()), addTo(b, "args_excerpt", newText())
+	b.redaction, b.keyID = addTo(b, "redaction", newText()), addTo(b, "key_id", newText())
 	for i, c := range contents {
 		b.lengths[i] = addTo(b, c.name+"_length", newU32())
 		b.prints[i] = addTo(b, c.name+"_fingerprint", newU64())
@@ -205,30 +209,27 @@ func (b *Block) event(n int, e *scoring.Event) {
 	for i, c := range contents {
 		if s := e.Str(c.id); s != "" {
 			b.lengths[i].set(n, uint32(len(s)))
+			action := b.Keep.Content
+			if c.id != scoring.FieldContent {
+				action = b.Keep.Arguments
+			}
+			if action == redact.Drop {
+				continue
+			}
 			b.buf = append(b.buf[:0], s...)
 			b.prints[i].set(n, siphash.Hash(b.k0, b.k1, b.buf))
+			if action == redact.Excerpt && b.excerpts[i] != nil {
+				b.excerpts[i].set(n, redact.Text(s, b.Keep.Excerpt))
+			}
 		}
 	}
-	if s := e.Str(scoring.FieldContent); s != "" && b.Excerpt > 0 {
-		s = cut(s, b.Excerpt)
-		b.excerpt.set(n, s)
-	}
+	b.redaction.set(n, b.Keep.Policy)
+	b.keyID.set(n, b.Keep.KeyID)
 	if len(e.Attributes) > 0 {
 		for _, a := range e.Attributes {
 			b.attributes.add(n, a.Key, a.Value)
 		}
 	}
-}
-
-// cut shortens a text to n bytes at most, on the border of a character.
-func cut(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && s[n]&0xc0 == 0x80 {
-		n--
-	}
-	return s[:n]
 }
 
 // Rows is the number of rows.

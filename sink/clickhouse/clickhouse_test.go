@@ -15,6 +15,7 @@ import (
 
 	"github.com/agentrisk/agentrisk/deploy/stacktest"
 	"github.com/agentrisk/agentrisk/scoring"
+	"github.com/agentrisk/agentrisk/scoring/redact"
 )
 
 func TestMain(m *testing.M) { os.Exit(stacktest.Main(m)) }
@@ -149,7 +150,7 @@ func TestRowRoundTrip(t *testing.T) {
 	s := stacktest.Start(t)
 	db := open(t, s)
 	b := NewBlock(testPack, [16]byte{1})
-	b.Epoch, b.StateFrom, b.Excerpt = 3, 5, 4
+	b.Epoch, b.StateFrom, b.Keep = 3, 5, redact.Row{Policy: "p", KeyID: "k", Content: redact.Excerpt, Arguments: redact.Drop, Excerpt: 4}
 	for o := range int64(3) {
 		var e scoring.Event
 		e.Origin, e.KafkaTime, e.Time = scoring.Origin{Topic: "t", Partition: 2, Offset: o, Item: int32(o)}, today.UnixMilli(), today.UnixMilli()-1
@@ -185,8 +186,8 @@ func TestRowRoundTrip(t *testing.T) {
 			t.Errorf("%s: %s, want %s", f.Column, got, want)
 		}
 	}
-	got := s.Query(t, "SELECT score, level, session_score, agent_score, hits.rule, hits.contribution, hits.why, flags, lacks, failed, alert, topic, partition, offset, item, epoch, state_from, attributes, content_length, excerpt, content_fingerprint != 0, pack, engine FROM "+db.table("verdicts")+" WHERE offset = 1")
-	want := "87.125\tcritical\t90\t0.001\t['AR-A-001','AR-B-001']\t[87.125,0]\t['because','also']\t['late','cold']\t['AR-B-001']\t['AR-A-001']\trose\tt\t2\t1\t1\t3\t5\t{'k':'v'}\t9\tv co\t1\td1\t" + scoring.EngineVersion
+	got := s.Query(t, "SELECT score, level, session_score, agent_score, hits.rule, hits.contribution, hits.why, flags, lacks, failed, alert, topic, partition, offset, item, epoch, state_from, attributes, content_length, excerpt, content_fingerprint != 0, args_length, args_fingerprint, args_excerpt, redaction, key_id, pack, engine FROM "+db.table("verdicts")+" WHERE offset = 1")
+	want := "87.125\tcritical\t90\t0.001\t['AR-A-001','AR-B-001']\t[87.125,0]\t['because','also']\t['late','cold']\t['AR-B-001']\t['AR-A-001']\trose\tt\t2\t1\t1\t3\t5\t{'k':'v'}\t9\tv co\t1\t11\t0\t\tp\tk\td1\t" + scoring.EngineVersion
 	if got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}

@@ -25,7 +25,6 @@ type Config struct {
 	Database       string
 	User, Password string
 	Dialer         Dialer // nil: plain TCP
-	FingerprintKey [16]byte
 	// Cluster makes tables Replicated and statements ON CLUSTER; empty for a single server. Servers then need the
 	// macros {shard} and {replica}. This build has not been run against replicas.
 	Cluster string

@@ -86,7 +86,7 @@ func (db *DB) Ledger(ctx context.Context, line scoring.Line) error {
 	}
 }
 
-const lineColumns = "topic, partition, epoch, from_offset, to_offset, status, rows, dead_letters, duplicates, control, aborted, gaps, alerts, hash, last_offset, last_hash, last_known, first_time, last_time, state_from, pack, engine, incarnation, poison"
+const lineColumns = "topic, partition, epoch, from_offset, to_offset, status, rows, dead_letters, duplicates, control, aborted, gaps, alerts, hash, last_offset, last_hash, last_known, first_time, last_time, state_from, pack, engine, incarnation, poison, settings"
 
 // write inserts the lines under a token of this attempt's own. With one made of the lines a retry could be dropped
 // although the first attempt left nothing but its token, and the line would be lost without a word. Doubles change
@@ -97,7 +97,7 @@ func (l *ledger) write(group []ledgerLine) error {
 		x := &g.line
 		rows = append(rows, []any{x.Topic, x.Partition, x.Epoch, x.From, x.To, string(x.Status), x.Rows, x.DeadLetters, x.Duplicates, x.Control, x.Aborted,
 			x.Gaps, x.Alerts, x.Hash, x.LastOffset, x.LastHash, x.LastKnown, time.UnixMilli(x.FirstTime).UTC(), time.UnixMilli(x.LastTime).UTC(), x.StateFrom,
-			x.Pack, x.Engine, x.Incarnation, append([]int64{}, x.Poison...)})
+			x.Pack, x.Engine, x.Incarnation, append([]int64{}, x.Poison...), x.Settings})
 	}
 	return l.db.insert(context.Background(), "batches", lineColumns, "ledger|"+nonce(), rows)
 }
@@ -154,7 +154,7 @@ func scanLine(rows driver.Rows) (x scoring.Line, err error) {
 	var status string
 	var first, last time.Time
 	err = rows.Scan(&x.Topic, &x.Partition, &x.Epoch, &x.From, &x.To, &status, &x.Rows, &x.DeadLetters, &x.Duplicates, &x.Control, &x.Aborted, &x.Gaps,
-		&x.Alerts, &x.Hash, &x.LastOffset, &x.LastHash, &x.LastKnown, &first, &last, &x.StateFrom, &x.Pack, &x.Engine, &x.Incarnation, &x.Poison)
+		&x.Alerts, &x.Hash, &x.LastOffset, &x.LastHash, &x.LastKnown, &first, &last, &x.StateFrom, &x.Pack, &x.Engine, &x.Incarnation, &x.Poison, &x.Settings)
 	x.Status, x.FirstTime, x.LastTime = scoring.LineStatus(status), first.UnixMilli(), last.UnixMilli()
 	return x, err
 }
