@@ -15,7 +15,7 @@ type Binding struct {
 	// Provider is the cloud provider that owns the topic; "last-part" takes what follows the last dot of the
 	// topic's name.
 	Provider string `yaml:"provider"`
-	// Format of the records: json or flat.
+	// Format of the records: one of [FormatNames].
 	Format string `yaml:"format"`
 	// KeyedBy says which of an agent's events share a partition: agent, session or none.
 	KeyedBy string `yaml:"keyed_by"`

@@ -34,14 +34,20 @@ type Format interface {
 
 // FormatNames are the formats that a binding may name. "flat" is the trajectory form (type, agent_id, session_id):
 // its names are aliases in the one table of fields, so it is the same decoder as "json", under the name that its
-// users know.
-var FormatNames = []string{"json", "flat"}
+// users know. deploy/FORMATS.md tells what each format means.
+var FormatNames = []string{"json", "flat", "cloudevents", "otlp_json", "otlp_proto"}
 
 // NewFormat returns a decoder of its own for one lane.
 func NewFormat(name string) (Format, error) {
 	switch name {
 	case "json", "flat":
 		return newJSONDecoder(), nil
+	case "cloudevents":
+		return &cloudEvents{}, nil
+	case "otlp_json":
+		return &otlpJSON{}, nil
+	case "otlp_proto":
+		return &otlpProto{}, nil
 	}
 	return nil, fmt.Errorf("unknown format %q: want one of %s", name, strings.Join(FormatNames, ", "))
 }

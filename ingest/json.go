@@ -39,24 +39,32 @@ func newJSONDecoder() *jsonDecoder { return &jsonDecoder{} }
 
 // Decode implements [Format].
 func (d *jsonDecoder) Decode(rec *Record, e *scoring.Event, yield func(int32, *scoring.Reject)) {
-	e.Reset()
-	e.KafkaTime = rec.Time
-	err := d.decode(rec.Value, e)
+	d.reset(rec.Value)
+	d.begin(rec, e)
+	yield(0, asReject(d.decode()))
+}
+
+// asReject is what a decoder's error says of the item; nil stays nil. What is no reject is a fault of the JSON.
+func asReject(err error) *scoring.Reject {
 	if err == nil {
-		yield(0, nil)
-		return
+		return nil
 	}
 	var r *scoring.Reject
 	if !errors.As(err, &r) {
 		r = &scoring.Reject{Reason: scoring.ReasonJSON, Detail: err.Error()}
 	}
-	yield(0, r)
+	return r
 }
 
-func (d *jsonDecoder) decode(b []byte, e *scoring.Event) error {
-	d.reset(b)
+// begin makes e an event of which nothing is known yet.
+func (d *jsonDecoder) begin(rec *Record, e *scoring.Event) {
+	e.Reset()
+	e.KafkaTime = rec.Time
 	d.e, d.said, d.path, d.kept, d.time = e, nameSet{}, d.path[:0], d.kept[:0], false
 	d.last = noName
+}
+
+func (d *jsonDecoder) decode() error {
 	if d.space(); d.done() {
 		return reject(scoring.ReasonEmpty, "the record holds nothing")
 	}

@@ -120,32 +120,42 @@ func (d *jsonDecoder) arguments(depth int) error {
 	return nil
 }
 
-// held returns the object or array that the text at this place holds, nil when it holds none. Nesting and keys that
-// are said twice are refused as they are outside of a text, so that a text hides nothing.
+// held returns the object or array that the text at this place holds, nil when it holds none.
 func (d *jsonDecoder) held(at, depth int) ([]byte, error) {
-	outer, end := d.b, d.pos
+	end := d.pos
 	d.pos = at
 	inner, err := d.text()
 	if err != nil {
 		return nil, err
 	}
+	d.pos = end
+	ok, err := d.holds(inner, at, depth)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return inner, nil
+}
+
+// holds reports whether inner, the text of tool.args at this place, is an object or an array. Nesting and keys that are
+// said twice are refused as they are outside of a text, so that a text hides nothing.
+func (d *jsonDecoder) holds(inner []byte, at, depth int) (bool, error) {
+	outer, end := d.b, d.pos
 	d.b, d.pos = inner, 0
 	defer func() { d.b, d.pos = outer, end }()
 	d.space()
 	if c := d.peek(); c != '{' && c != '[' {
-		return nil, nil
+		return false, nil
 	}
-	if _, err = d.raw(scoring.MaxNesting-depth, scoring.MaxArgs); err == nil {
-		if d.space(); d.done() {
-			return inner, nil
-		}
-		return nil, nil // something follows
+	_, err := d.raw(scoring.MaxNesting-depth, scoring.MaxArgs)
+	if err == nil {
+		d.space()
+		return d.done(), nil // otherwise something follows
 	}
 	var r *scoring.Reject
 	if errors.As(err, &r) {
-		return nil, reject(r.Reason, "tool.args at byte %d, within the text: %s", at, r.Detail)
+		return false, reject(r.Reason, "tool.args at byte %d, within the text: %s", at, r.Detail)
 	}
-	return nil, nil
+	return false, nil
 }
 
 // attribute keeps a value that the table does not know.

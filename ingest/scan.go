@@ -19,6 +19,7 @@ type scanner struct {
 	keys  keySet
 	scope uint32 // objects begun so far; the number of the last one
 	stop  int    // where a value that is passed over must have ended
+	loose bool   // names within values that are passed over are not compared
 }
 
 func (s *scanner) reset(b []byte) {
@@ -76,6 +77,9 @@ func asString(b []byte) string {
 	}
 	return unsafe.String(&b[0], len(b))
 }
+
+// asBytes is the reverse, for reading alone.
+func asBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 func (s *scanner) word(w string) bool {
 	if len(s.b)-s.pos >= len(w) && string(s.b[s.pos:s.pos+len(w)]) == w {
@@ -151,18 +155,9 @@ func (s *scanner) skipGroup(open byte, depth int) error {
 	for scope := s.scope; ; {
 		s.space()
 		if open == '{' {
-			at := s.pos
-			key, err := s.text()
-			if err != nil {
+			if err := s.skipKey(scope); err != nil {
 				return err
 			}
-			if !s.keys.add(scope, asString(key)) {
-				return twice(asString(key), at)
-			}
-			if s.space(); !s.take(':') {
-				return s.errorf("want a colon")
-			}
-			s.space()
 		}
 		if err := s.skip(depth - 1); err != nil {
 			return err
@@ -177,6 +172,32 @@ func (s *scanner) skipGroup(open byte, depth int) error {
 			return s.errorf("want a comma or the end of a group")
 		}
 	}
+}
+
+// skipKey passes over the name of a member and the colon.
+func (s *scanner) skipKey(scope uint32) error {
+	at := s.pos
+	if s.loose {
+		if s.peek() != '"' {
+			return s.errorf("want a text")
+		}
+		if err := s.skipText(); err != nil {
+			return err
+		}
+	} else {
+		key, err := s.text()
+		if err != nil {
+			return err
+		}
+		if !s.keys.add(scope, asString(key)) {
+			return twice(asString(key), at)
+		}
+	}
+	if s.space(); !s.take(':') {
+		return s.errorf("want a colon")
+	}
+	s.space()
+	return nil
 }
 
 // valid returns b as UTF-8: each byte that belongs to none becomes U+FFFD, and the record is marked.

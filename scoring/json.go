@@ -77,6 +77,9 @@ func appendStrings(dst []byte, list []string) []byte {
 	return append(dst, ']')
 }
 
+// AppendText appends s as a JSON text; what is no UTF-8 becomes U+FFFD.
+func AppendText(dst []byte, s string) []byte { return appendString(dst, s) }
+
 const hexDigits = "0123456789abcdef"
 
 // appendString appends s as a JSON text; what is no UTF-8 becomes U+FFFD.

@@ -90,6 +90,8 @@ const (
 	ReasonReserved  Reason = "reserved_kind"
 	ReasonMissing   Reason = "missing_field"
 	ReasonEmpty     Reason = "empty_record"
+	ReasonEnvelope  Reason = "unknown_envelope" // what is around the event is not what the format says
+	ReasonProtobuf  Reason = "invalid_protobuf"
 	ReasonCorrupt   Reason = "corrupt_batch"
 	ReasonTooLarge  Reason = "too_large"
 	ReasonPanic     Reason = "panic"
@@ -98,7 +100,7 @@ const (
 
 // Reasons lists every reason, for metrics and documentation.
 var Reasons = []Reason{ReasonJSON, ReasonDuplicate, ReasonRange, ReasonType, ReasonLimit, ReasonProvider, ReasonReserved,
-	ReasonMissing, ReasonEmpty, ReasonCorrupt, ReasonTooLarge, ReasonPanic, ReasonPoison}
+	ReasonMissing, ReasonEmpty, ReasonEnvelope, ReasonProtobuf, ReasonCorrupt, ReasonTooLarge, ReasonPanic, ReasonPoison}
 
 // Reject is the error of a decoder that cannot make an event: it becomes a dead letter.
 type Reject struct {

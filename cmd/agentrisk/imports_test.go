@@ -22,6 +22,7 @@ func TestImports(t *testing.T) {
 		{"ingest", []string{"scoring", "scoring/redact", "ingest"}, nil},
 		{"ingest/kafka/...", []string{"scoring", "scoring/redact", "ingest", "ingest/kafka"}, nil},
 		{"ingest/file/...", []string{"scoring", "scoring/redact", "ingest", "ingest/file"}, nil},
+		{"ingest/compose/...", []string{"scoring", "scoring/redact", "ingest", "ingest/compose"}, nil},
 		{"ingest/fleet/...", []string{"scoring", "ingest/fleet"}, nil},
 		{"sink", []string{"scoring", "sink"}, nil},
 		{"sink/clickhouse/...", []string{"scoring", "scoring/redact", "sink", "sink/clickhouse"}, nil},
