@@ -37,7 +37,9 @@ type Inspector struct {
 const (
 	maxInspected = 1 << 20
 	maxNamesSeen = 1000
-	split        = -1
+	// inspectedState is the memory of all partitions' state together: what is evicted only costs hits.
+	inspectedState = 256 << 20
+	split          = -1
 )
 
 // Inspection is what an Inspector saw.
@@ -171,7 +173,7 @@ func (i *Inspector) Record(rec *Record) error {
 			provider = i.binding.ProviderOf(i.topic)
 		}
 		var err error
-		if j, err = NewJudge(scoring.NewEngine(i.pack, scoring.Options{}), i.binding.Format, i.binding.Keyed(), provider); err != nil {
+		if j, err = NewJudge(scoring.NewEngine(i.pack, scoring.Options{MaxBytes: inspectedState / int64(max(1, i.seen.Partitions))}), i.binding.Format, i.binding.Keyed(), provider); err != nil {
 			return err
 		}
 		i.judges[rec.Partition] = j
