@@ -181,6 +181,16 @@ var build = sync.OnceValues(func() (string, error) {
 	return program, os.Rename(tmp.Name(), program)
 })
 
+// Devstack returns the path of the program that runs the servers, for tests of what documents say of it.
+func Devstack(t testing.TB) string {
+	t.Helper()
+	program, err := build()
+	if err != nil {
+		t.Fatalf("stack: %v", err)
+	}
+	return program
+}
+
 func (s *Stack) treat(t testing.TB, how, server string) {
 	t.Helper()
 	if out, err := exec.Command(s.program, "ctl", s.Dir, how, server).CombinedOutput(); err != nil {
