@@ -87,7 +87,7 @@ func (d *day) do(n int, block string) {
 	text, _ := os.ReadFile(out.Name())
 	for _, want := range regexp.MustCompile(`(?m)^# => (.*)$`).FindAllStringSubmatch(block, -1) {
 		if err == nil && !strings.Contains(string(text), want[1]) {
-			err = fmt.Errorf("printed without %q", want[1])
+			d.t.Errorf("block %d: printed without %q\n%s\nprinted:\n%s", n, want[1], block, text)
 		}
 	}
 	if err != nil {
