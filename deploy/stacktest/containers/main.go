@@ -190,7 +190,7 @@ func startKafka(ctx context.Context, port int, settings map[string]string) (stri
 	}
 	return start(ctx, testcontainers.ContainerRequest{
 		Image: image("KAFKA_IMAGE", "apache/kafka:4.3.1"), Env: env,
-		WaitingFor: wait.ForAll(wait.ForLog("Kafka Server started"), wait.ForListeningPort("9092/tcp")).WithStartupTimeoutDefault(startWait).WithDeadline(startWait),
+		WaitingFor: wait.ForAll(wait.ForLog("Kafka Server started").WithStartupTimeout(startWait), wait.ForListeningPort("9092/tcp").WithStartupTimeout(startWait)),
 	}, map[string]int{"9092/tcp": port})
 }
 
@@ -198,7 +198,7 @@ func startClickHouse(ctx context.Context, native, http int) (string, error) {
 	return start(ctx, testcontainers.ContainerRequest{
 		Image:      image("CLICKHOUSE_IMAGE", "clickhouse/clickhouse-server:26.7"),
 		Env:        map[string]string{"CLICKHOUSE_SKIP_USER_SETUP": "1"}, // the tests come as default, without a password
-		WaitingFor: wait.ForAll(wait.ForHTTP("/ping").WithPort("8123/tcp"), wait.ForListeningPort("9000/tcp")).WithStartupTimeoutDefault(startWait).WithDeadline(startWait),
+		WaitingFor: wait.ForAll(wait.ForHTTP("/ping").WithPort("8123/tcp").WithStartupTimeout(startWait), wait.ForListeningPort("9000/tcp").WithStartupTimeout(startWait)),
 	}, map[string]int{"9000/tcp": native, "8123/tcp": http})
 }
 
