@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -28,12 +29,7 @@ func TestFirstDay(t *testing.T) {
 	}
 	script := string(text)
 	for _, port := range []string{"8088", "9464", "9465"} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		script = strings.ReplaceAll(script, "127.0.0.1:"+port, l.Addr().String())
-		l.Close()
+		script = strings.ReplaceAll(script, "127.0.0.1:"+port, quietAddress(t))
 	}
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
@@ -53,6 +49,21 @@ func TestFirstDay(t *testing.T) {
 	for i, b := range blocks {
 		d.do(i+1, b[1])
 	}
+}
+
+// quietAddress returns an address that is free now, with a port below those that the system gives to whoever asks for any:
+// nobody else takes it before it is used.
+func quietAddress(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no free port below 30000")
+	return ""
 }
 
 // day runs blocks one after the other.
