@@ -16,7 +16,9 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -194,12 +196,12 @@ func startKafka(ctx context.Context, port int, settings map[string]string) (stri
 	}, map[string]int{"9092/tcp": port})
 }
 
-func startClickHouse(ctx context.Context, native, http int) (string, error) {
+func startClickHouse(ctx context.Context, native, web int) (string, error) {
 	return start(ctx, testcontainers.ContainerRequest{
 		Image:      image("CLICKHOUSE_IMAGE", "clickhouse/clickhouse-server:26.7"),
 		Env:        map[string]string{"CLICKHOUSE_SKIP_USER_SETUP": "1"}, // the tests come as default, without a password
 		WaitingFor: wait.ForAll(wait.ForHTTP("/ping").WithPort("8123/tcp").WithStartupTimeout(startWait), wait.ForListeningPort("9000/tcp").WithStartupTimeout(startWait)),
-	}, map[string]int{"9000/tcp": native, "8123/tcp": http})
+	}, map[string]int{"9000/tcp": native, "8123/tcp": web})
 }
 
 func load(dir string) (s state, err error) {
@@ -239,11 +241,11 @@ func ctl(ctx context.Context, dir, how, server string) error {
 	if err != nil {
 		return err
 	}
-	id, port := s.Kafka, s.Ports[0]
+	id, port, ping := s.Kafka, s.Ports[0], pingKafka
 	switch server {
 	case "kafka":
 	case "clickhouse":
-		id, port = s.ClickHouse, s.Ports[1]
+		id, port, ping = s.ClickHouse, s.Ports[2], pingClickHouse
 	default:
 		return fmt.Errorf("unknown server %q: kafka or clickhouse", server)
 	}
@@ -263,7 +265,7 @@ func ctl(ctx context.Context, dir, how, server string) error {
 		_, err = docker.ContainerUnpause(ctx, id, client.ContainerUnpauseOptions{})
 	case "start":
 		if _, err = docker.ContainerStart(ctx, id, client.ContainerStartOptions{}); err == nil {
-			err = answers(ctx, port)
+			err = answers(ctx, ping, port)
 		}
 	default:
 		return fmt.Errorf("unknown treatment %q: stop, kill, pause, resume or start", how)
@@ -271,23 +273,54 @@ func ctl(ctx context.Context, dir, how, server string) error {
 	return err
 }
 
-// answers waits until something behind the port speaks: Docker's own proxy takes connections before the server does,
-// and ends them at once.
-func answers(ctx context.Context, port int) error {
+// pingKafka asks the broker which requests it knows.
+func pingKafka(ctx context.Context, port int) error {
+	var dial net.Dialer
+	c, err := dial.DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	deadline, _ := ctx.Deadline()
+	_ = c.SetDeadline(deadline)
+	// ApiVersions, version 0, correlation 1, no client id, after its length.
+	if _, err := c.Write([]byte{0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff}); err != nil {
+		return err
+	}
+	_, err = io.ReadFull(c, make([]byte, 8))
+	return err
+}
+
+func pingClickHouse(ctx context.Context, port int) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/ping", port), nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return errors.New(res.Status)
+	}
+	return nil
+}
+
+// answers waits until the server itself does: the engine's own proxy takes connections before it.
+func answers(ctx context.Context, ping func(context.Context, int) error, port int) error {
 	ctx, cancel := context.WithTimeout(ctx, startWait)
 	defer cancel()
 	for {
-		if c, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Second); err == nil {
-			_ = c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
-			_, err = c.Read(make([]byte, 1))
-			c.Close()
-			if errors.Is(err, os.ErrDeadlineExceeded) { // held open: the server waits for us to begin
-				return nil
-			}
+		try, end := context.WithTimeout(ctx, 5*time.Second)
+		err := ping(try, port)
+		end()
+		if err == nil {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("port %d does not answer: %w", port, ctx.Err())
+			return fmt.Errorf("port %d does not answer: %w", port, err)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
