@@ -91,7 +91,12 @@ else
 fi
 
 say "docker compose up"
-"${compose[@]}" up -d --no-build kafka clickhouse migrate receive run simulate ${monitoring:+prometheus} 2>&1 | grep -vE 'Creating|Created|Starting|Started|Waiting|Healthy' || true
+# Again where it failed: on a busy machine a new broker may take longer to make its topics than `migrate` waits.
+for try in 1 2 3; do
+  if "${compose[@]}" up -d --no-build kafka clickhouse migrate receive run simulate ${monitoring:+prometheus} >"$tmp/up" 2>&1; then break; fi
+  cat "$tmp/up"
+  [ "$try" != 3 ] || exit 1
+done
 
 sql() { curl -sf -u "agentrisk:for-this-machine-only" "http://127.0.0.1:$CLICKHOUSE_HTTP_PORT/?database=agentrisk" --data-binary "$1"; }
 until_true() { # what, seconds, command...
