@@ -223,8 +223,9 @@ const maxWhy = 256
 
 // Why implements [scoring.Evaluator]: the values of what the condition reads, in its order. Of content it says only
 // how long it is.
-func (v *evaluator) Why(rule int) string {
-	x := v.pack.rules[rule].when
+func (v *evaluator) Why(rule int) string { return v.why(v.pack.rules[rule].when) }
+
+func (v *evaluator) why(x *expression) string {
 	b := make([]byte, 0, 96)
 	add := func(name string) {
 		if len(b) > 0 {

@@ -26,6 +26,7 @@ type expression struct {
 	features []int
 	key      key   // what must hold for it to be true
 	direct   value // what runs in place of the program, where it can
+	steps    int64 // that it takes at most, see [Cost]
 }
 
 // builtins that an expression may call: bounded, pure, and without a clock.
@@ -74,6 +75,7 @@ func (c *compiler) compile(src string, params map[string]any, number bool) (*exp
 		return nil, err
 	}
 	x.direct, _ = direct{c.env}.compile(tree.Node)
+	x.steps = c.env.steps(tree.Node)
 	if !number {
 		x.key = c.env.keyOf(tree.Node)
 	}

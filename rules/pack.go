@@ -24,9 +24,15 @@ type Pack struct {
 	*scoring.Pack
 	Title Text
 	Rules []RuleInfo // in the order of Pack.Rules
+	// Own is the digest of the pack by itself: the same as Digest where nothing else shapes verdicts. Packs are activated
+	// under it, and each process adds its own settings.
+	Own string
 
 	source    *source
 	canonical []byte
+
+	ownCanonical []byte // without what else shapes verdicts
+
 	env       *environment
 	features  []compiledFeature
 	rules     []compiledRule
@@ -85,7 +91,41 @@ func LoadDir(dir string) (*Pack, error) {
 // Load reads and compiles a pack. The error is Problems: everything that is wrong, with place and caret. extra is what
 // else shapes verdicts and therefore belongs to the digest: settings of bindings, caps.
 func Load(fsys fs.FS, extra ...[]byte) (*Pack, error) {
-	src, problems := read(fsys)
+	text, problems := files(fsys)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return compile(text, extra)
+}
+
+// LoadSource compiles what [Pack.Source] returned.
+func LoadSource(b []byte, extra ...[]byte) (*Pack, error) {
+	var stored map[string]string
+	if err := json.Unmarshal(b, &stored); err != nil {
+		return nil, fmt.Errorf("source of a pack: %w", err)
+	}
+	text := map[string][]byte{}
+	for name, t := range stored {
+		text[name] = []byte(t)
+	}
+	return compile(text, extra)
+}
+
+// Source is everything that the pack was read from: its files by name, as JSON. Comments and tests are in it.
+func (p *Pack) Source() []byte {
+	text := map[string]string{}
+	for name, b := range p.source.text {
+		text[name] = string(b)
+	}
+	b, err := json.Marshal(text)
+	if err != nil { // texts always marshal
+		panic(err)
+	}
+	return b
+}
+
+func compile(text map[string][]byte, extra [][]byte) (*Pack, error) {
+	src, problems := parse(text)
 	if len(problems) > 0 {
 		return nil, problems
 	}
@@ -227,7 +267,7 @@ func (b *builder) feature(s *FeatureSource) (f scoring.Feature) {
 			bad(at, "since has no window: it is the time since the last match")
 		}
 	case window < MinWindow || window > MaxWindow || window%(12*time.Millisecond) != 0:
-		bad(strings.TrimSuffix(at, at), "%s %s: want %s to %s, a multiple of 12 ms", at[1:], window, MinWindow, MaxWindow)
+		bad(strings.TrimSuffix(at, at), "%s %s: want %s to %s, a multiple of 12 ms", at[1:], YAMLDuration(window), YAMLDuration(MinWindow), YAMLDuration(MaxWindow))
 	}
 	f.Window = window.Milliseconds()
 	f.By = b.texts(s, ".by", s.By)
@@ -472,16 +512,24 @@ func (p *Pack) digest(extra [][]byte) {
 	}
 	slices.SortFunc(c.Features, func(a, b canonicalFeature) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(c.Rules, func(a, b canonicalRule) int { return strings.Compare(a.ID, b.ID) })
+	p.ownCanonical, p.Own = c.digest()
 	for _, e := range extra {
 		c.Extra = append(c.Extra, string(e))
 	}
+	p.canonical, p.Digest = c.digest()
+}
+
+func (c *canonicalPack) digest() (canonical []byte, digest string) {
 	b, err := json.Marshal(c)
 	if err != nil { // texts and numbers always marshal
 		panic(err)
 	}
 	sum := sha256.Sum256(b)
-	p.canonical, p.Digest = b, hex.EncodeToString(sum[:])
+	return b, hex.EncodeToString(sum[:])
 }
 
 // Canonical is the form of the pack that its digest is the SHA-256 of.
 func (p *Pack) Canonical() []byte { return p.canonical }
+
+// OwnCanonical is the same for the digest of the pack by itself.
+func (p *Pack) OwnCanonical() []byte { return p.ownCanonical }

@@ -7,11 +7,12 @@ import (
 	"io"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 )
 
 // Bounds of a pack.
@@ -116,15 +117,15 @@ type TestSource struct {
 type OneOrMore []string
 
 // UnmarshalYAML reads either form.
-func (o *OneOrMore) UnmarshalYAML(b []byte) error {
+func (o *OneOrMore) UnmarshalYAML(n ast.Node) error {
 	var list []string
-	if err := yaml.Unmarshal(b, &list); err == nil {
+	if err := yaml.NodeToValue(n, &list); err == nil {
 		*o = list
 		return nil
 	}
 	var s string
-	if err := yaml.Unmarshal(b, &s); err != nil {
-		return errors.New("want a name or a list of names")
+	if err := yaml.NodeToValue(n, &s); err != nil {
+		return &yaml.SyntaxError{Message: "want a name or a list of names", Token: n.GetToken()}
 	}
 	*o = OneOrMore{s}
 	return nil
@@ -133,14 +134,26 @@ func (o *OneOrMore) UnmarshalYAML(b []byte) error {
 // YAMLDuration is a duration in YAML: 90s, 10m, 24h.
 type YAMLDuration time.Duration
 
-// UnmarshalYAML reads "10m".
-func (d *YAMLDuration) UnmarshalYAML(b []byte) error {
-	v, err := time.ParseDuration(strings.Trim(string(bytes.TrimSpace(b)), `"'`))
+// UnmarshalYAML reads 10m.
+func (d *YAMLDuration) UnmarshalYAML(n ast.Node) error {
+	v, err := time.ParseDuration(n.GetToken().Value)
 	if err != nil {
-		return errors.New("want a duration such as 90s, 10m or 24h")
+		return &yaml.SyntaxError{Message: fmt.Sprintf("%q is no duration: want a number with its unit, as in 90s, 10m or 24h", n.GetToken().Value), Token: n.GetToken()}
 	}
 	*d = YAMLDuration(v)
 	return nil
+}
+
+// String is the duration in the form that a pack has it: 24h and not 24h0m0s.
+func (d YAMLDuration) String() string {
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 // source is a pack as it was read.
@@ -155,6 +168,8 @@ type source struct {
 type Problem struct {
 	Level   string `json:"level"` // error, warning, info
 	File    string `json:"file"`
+	Line    int    `json:"line,omitempty"` // from 1 on; 0: the file as a whole
+	Column  int    `json:"column,omitempty"`
 	Item    string `json:"item,omitempty"` // rule or feature
 	Message string `json:"message"`
 	Excerpt string `json:"excerpt,omitempty"`
@@ -162,6 +177,9 @@ type Problem struct {
 
 func (p Problem) String() string {
 	s := p.File
+	if p.Line > 0 {
+		s += fmt.Sprintf(":%d:%d", p.Line, p.Column)
+	}
 	if p.Item != "" {
 		s += ": " + p.Item
 	}
@@ -186,32 +204,50 @@ func (p Problems) Error() string {
 	return b.String()
 }
 
-// read reads the files of a pack. Unknown keys are errors.
-func read(fsys fs.FS) (*source, Problems) {
-	s := &source{text: map[string][]byte{}}
+// MaxSource is how many bytes the files of a pack may have together.
+const MaxSource = 4 << 20
+
+// files reads the files of a pack.
+func files(fsys fs.FS) (map[string][]byte, Problems) {
+	names, err := fs.Glob(fsys, "*.yaml")
+	if err != nil || len(names) == 0 {
+		return nil, Problems{{Level: "error", File: "pack.yaml", Message: "no *.yaml here: a pack is a folder with pack.yaml and files of rules"}}
+	}
+	text := map[string][]byte{}
 	var problems Problems
-	files, err := fs.Glob(fsys, "*.yaml")
-	if err != nil || len(files) == 0 {
-		return s, Problems{{Level: "error", File: "pack.yaml", Message: "no *.yaml here: a pack is a folder with pack.yaml and files of rules"}}
-	}
-	slices.Sort(files)
-	if !slices.Contains(files, "pack.yaml") {
-		problems = append(problems, Problem{Level: "error", File: "pack.yaml", Message: "missing: it names the pack, its version and its lists"})
-	}
-	for _, f := range files {
-		text, err := fs.ReadFile(fsys, f)
+	size := 0
+	for _, f := range names {
+		b, err := fs.ReadFile(fsys, f)
 		if err != nil {
 			problems = append(problems, Problem{Level: "error", File: f, Message: err.Error()})
-			continue
 		}
-		s.text[f] = text
+		if !utf8.Valid(b) {
+			problems = append(problems, Problem{Level: "error", File: f, Message: "is not UTF-8: save it as UTF-8"})
+		}
+		text[f] = b
+		size += len(b)
+	}
+	if size > MaxSource {
+		problems = append(problems, Problem{Level: "error", File: "pack.yaml", Message: fmt.Sprintf("the files have %d bytes together, limit %d", size, MaxSource)})
+	}
+	return text, problems
+}
+
+// parse reads the files of a pack. Unknown keys are errors.
+func parse(text map[string][]byte) (*source, Problems) {
+	s := &source{text: text}
+	var problems Problems
+	if _, ok := text["pack.yaml"]; !ok {
+		problems = append(problems, Problem{Level: "error", File: "pack.yaml", Message: "missing: it names the pack, its version and its lists"})
+	}
+	for _, f := range sortedKeys(text) {
 		var into any
 		var rules ruleFile
 		if into = &rules; path.Base(f) == "pack.yaml" {
 			into = &s.pack
 		}
-		if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(into); err != nil && !errors.Is(err, io.EOF) {
-			problems = append(problems, Problem{Level: "error", File: f, Message: "not valid", Excerpt: strings.TrimSpace(yaml.FormatError(err, false, true))})
+		if err := yaml.NewDecoder(bytes.NewReader(text[f]), yaml.Strict()).Decode(into); err != nil && !errors.Is(err, io.EOF) {
+			problems = append(problems, notValid(f, err))
 			continue
 		}
 		for i, x := range rules.Features {
@@ -226,12 +262,27 @@ func read(fsys fs.FS) (*source, Problems) {
 	return s, problems
 }
 
+// notValid is a file that is no YAML, or not the YAML of a pack.
+func notValid(file string, err error) Problem {
+	p := Problem{Level: "error", File: file, Message: err.Error()}
+	var at yaml.Error
+	if errors.As(err, &at) && at.GetToken() != nil {
+		p.Line, p.Column = at.GetToken().Position.Line, at.GetToken().Position.Column
+		p.Message = at.GetMessage()
+		_, p.Excerpt, _ = strings.Cut(strings.TrimRight(at.FormatError(false, true), "\n "), "\n")
+	}
+	return p
+}
+
 // problem points at a place of a file.
 func (s *source) problem(level, file, item, at, format string, args ...any) Problem {
 	p := Problem{Level: level, File: file, Item: item, Message: fmt.Sprintf(format, args...)}
 	if path, err := yaml.PathString(at); err == nil {
 		if excerpt, err := path.AnnotateSource(s.text[file], false); err == nil {
 			p.Excerpt = strings.TrimRight(string(excerpt), "\n ")
+		}
+		if node, err := path.ReadNode(bytes.NewReader(s.text[file])); err == nil && node.GetToken() != nil {
+			p.Line, p.Column = node.GetToken().Position.Line, node.GetToken().Position.Column
 		}
 	}
 	return p

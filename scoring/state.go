@@ -88,6 +88,23 @@ func cellsSize(cells []cell) (n int64) {
 	return n
 }
 
+// MaxBytes is the most that the feature keeps of one agent or session, about.
+func (f *Feature) MaxBytes() int64 {
+	n := int64(cellBytes)
+	switch f.Kind {
+	case Count, Sum, Max:
+		n += buckets * 8
+	case Distinct:
+		n += maxDistinct * 16
+	case Sequence:
+		n += maxPartials * 32
+	}
+	if len(f.By) > 0 {
+		n *= maxSubKeys
+	}
+	return n
+}
+
 func (a *agent) size() int64 {
 	n := agentBytes + int64(cap(a.seen)+cap(a.best))*16 + cellsSize(a.cells)
 	for _, s := range a.sessions {
