@@ -411,7 +411,7 @@ func TestSnapshots(t *testing.T) {
 func TestHistory50AlertsFromStoredRows(t *testing.T) {
 	s := stacktest.Start(t)
 	db := open(t, s)
-	if err := db.PutPack(t.Context(), testPack, []byte("{}")); err != nil {
+	if err := db.PutPack(t.Context(), Pack{Pack: testPack, Canonical: []byte("{}"), Source: []byte("source")}); err != nil {
 		t.Fatal(err)
 	}
 	b := NewBlock(testPack, [16]byte{})
@@ -429,20 +429,44 @@ func TestHistory50AlertsFromStoredRows(t *testing.T) {
 	if err != nil || len(got) != 1 || fmt.Sprintf("%+v", got[0]) != fmt.Sprintf("%+v", want) {
 		t.Errorf("%v\n got %+v\nwant %+v", err, got, want)
 	}
-	if digest, err := db.Active(t.Context()); err != nil || digest != "" {
-		t.Errorf("active %q %v", digest, err)
-	}
-	if err := errors.Join(db.Activate(t.Context(), "one", "me", "test"), db.Activate(t.Context(), "two", "me", "test")); err != nil {
-		t.Fatal(err)
-	}
-	if digest, err := db.Active(t.Context()); err != nil || digest != "two" {
-		t.Errorf("active %q %v", digest, err)
-	}
 	for _, view := range []string{"sessions", "hits", "provider_hour", "common_rules"} {
 		s.Query(t, "SELECT * FROM "+db.table(view))
 	}
 	if n := s.Query(t, "SELECT concat(rule, ' ', title_zh) FROM "+db.table("hits")); n != "AR-A-001 标题" {
 		t.Errorf("view hits: %s", n)
+	}
+}
+
+// The later activation holds, one act is recorded once however often it is tried, and sources are found by digest.
+func TestActivations(t *testing.T) {
+	s := stacktest.Start(t)
+	db := open(t, s)
+	ctx := t.Context()
+	if digest, err := db.Active(ctx); err != nil || digest != "" {
+		t.Errorf("active %q %v", digest, err)
+	}
+	if err := errors.Join(db.PutPack(ctx, Pack{Pack: testPack, Source: []byte("first")}), db.PutPack(ctx, Pack{Pack: testPack, Source: []byte("second")})); err != nil {
+		t.Fatal(err)
+	}
+	one, two := Activation{ID: NewActID(), Pack: testPack.Digest, Who: "me", Why: "a test"}, Activation{ID: NewActID(), Pack: "two", Who: "you", Why: "another"}
+	if err := errors.Join(db.Activate(ctx, one), db.Activate(ctx, two), db.Activate(ctx, one)); err != nil {
+		t.Fatal(err)
+	}
+	if digest, err := db.Active(ctx); err != nil || digest != "two" {
+		t.Errorf("active %q %v", digest, err)
+	}
+	list, err := db.Activations(ctx, 10)
+	if err != nil || len(list) != 2 || list[0].Who != "you" || list[1].Name != testPack.Name || list[1].Why != "a test" || list[1].Written.IsZero() {
+		t.Errorf("activations %+v %v", list, err)
+	}
+	if source, err := db.PackSource(ctx, testPack.Digest); err != nil || len(source) == 0 {
+		t.Errorf("source %q %v", source, err)
+	}
+	if source, err := db.PackSource(ctx, "two"); err != nil || source != nil {
+		t.Errorf("source of an unknown pack: %q %v", source, err)
+	}
+	if found, err := db.PackDigests(ctx, testPack.Digest[:2]); err != nil || len(found) != 1 || found[0] != testPack.Digest {
+		t.Errorf("digests %v %v", found, err)
 	}
 }
 

@@ -7,22 +7,30 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Writer is the version of what this program writes. A database whose min_writer is higher refuses it.
+// Writer is the version of what this program writes. A database whose min_writer is higher refuses it. It goes up with
+// the first migration that older programs cannot write beside.
 const Writer = 1
 
 type migration struct {
-	name     string
-	sum      string
-	commands []string
+	name      string
+	sum       string
+	minWriter uint32 // programs of an earlier Writer must not write once it is applied
+	commands  []string
 }
+
+// minWriter is the line of a migration that older programs cannot live with: -- min_writer: 2. Almost none has it, so
+// that programs of both versions may run side by side while an upgrade goes through.
+var minWriter = regexp.MustCompile(`(?m)^-- min_writer: ([0-9]+)$`)
 
 // replicated turns statements for one server into those for a cluster of replicas, whose dedup window is set by count and
 // by time.
@@ -57,6 +65,14 @@ func loadMigrations(database, cluster string) ([]migration, error) {
 		}
 		sum := sha256.Sum256(b)
 		m := migration{name: strings.TrimSuffix(strings.TrimPrefix(f, "migrations/"), ".sql"), sum: hex.EncodeToString(sum[:])}
+		m.minWriter = 1
+		if found := minWriter.FindSubmatch(b); found != nil {
+			n, err := strconv.ParseUint(string(found[1]), 10, 32)
+			if err != nil {
+				return nil, fmt.Errorf("migration %s: min_writer: %w", f, err)
+			}
+			m.minWriter = uint32(n)
+		}
 		for _, c := range strings.Split(string(b), ";\n") {
 			if c = strings.TrimSpace(strings.ReplaceAll(c, "{database}", "`"+database+"`")); c != "" {
 				m.commands = append(m.commands, forCluster(c, cluster))
@@ -121,10 +137,19 @@ func (db *DB) Migrate(ctx context.Context, dryRun bool, say func(string)) error 
 				return fmt.Errorf("clickhouse: migration %s.sql: %w", m.name, err)
 			}
 		}
-		if err := db.exec(ctx, "INSERT INTO "+db.table("migrations")+" (name, sha256, min_writer) VALUES (?, ?, ?)", m.name, m.sum, uint32(Writer)); err != nil {
+		if err := db.exec(ctx, "INSERT INTO "+db.table("migrations")+" (name, sha256, min_writer) VALUES (?, ?, ?)", m.name, m.sum, m.minWriter); err != nil {
 			return fmt.Errorf("clickhouse: migration %s.sql: %w", m.name, err)
 		}
 		say("applied: " + m.name)
+	}
+	known := map[string]bool{}
+	for _, m := range list {
+		known[m.name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(applied)) {
+		if !known[name] {
+			say("applied by a newer agentrisk: " + name)
+		}
 	}
 	return nil
 }
@@ -170,12 +195,27 @@ func (db *DB) Check(ctx context.Context) error {
 			return fmt.Errorf("clickhouse: database %s lacks migration %s: run `agentrisk migrate` first", db.cfg.Database, m.name)
 		}
 	}
+	return db.CheckWriter(ctx)
+}
+
+// TooOldError refuses a program that must not write into this database any more.
+type TooOldError struct {
+	Database string
+	Wants    uint32
+}
+
+func (e *TooOldError) Error() string {
+	return fmt.Sprintf("clickhouse: database %s wants writers of version %d or later, this program is %d: run a newer agentrisk, as the one that migrated it", e.Database, e.Wants, Writer)
+}
+
+// CheckWriter returns a TooOldError when a migration was applied that this program cannot write beside.
+func (db *DB) CheckWriter(ctx context.Context) error {
 	var least uint32
 	if err := db.conn.QueryRow(ctx, "SELECT max(min_writer) FROM "+db.table("migrations")).Scan(&least); err != nil {
 		return fmt.Errorf("clickhouse: read migrations: %w", err)
 	}
 	if least > Writer {
-		return fmt.Errorf("clickhouse: database %s wants writers of version %d or later, this program is %d: run a newer agentrisk", db.cfg.Database, least, Writer)
+		return &TooOldError{db.cfg.Database, least}
 	}
 	return nil
 }

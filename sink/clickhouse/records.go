@@ -114,35 +114,6 @@ func (db *DB) titles(ctx context.Context, pack string) (map[string][2]string, er
 	return out, rows.Err()
 }
 
-// PutPack stores a pack and its rules under its digest. Doing it again changes nothing.
-func (db *DB) PutPack(ctx context.Context, p *scoring.Pack, canonical []byte) error {
-	if err := db.insert(ctx, "packs", "digest, name, version, canonical", "", [][]any{{p.Digest, p.Name, p.Version, string(canonical)}}); err != nil {
-		return err
-	}
-	var rows [][]any
-	for i := range p.Rules {
-		r := &p.Rules[i]
-		rows = append(rows, []any{p.Digest, r.ID, r.Family, r.TitleEN, r.TitleZH, r.Severity.String(), uint16(r.Weight), r.Status.String()})
-	}
-	if len(rows) == 0 {
-		return nil
-	}
-	return db.insert(ctx, "rules", "pack, rule, family, title_en, title_zh, severity, weight, status", "", rows)
-}
-
-// Active is the digest of the pack that is in force, "" when none was ever activated.
-func (db *DB) Active(ctx context.Context) (digest string, err error) {
-	if err := db.conn.QueryRow(ctx, "SELECT argMax(pack, (written, pack)) FROM "+db.table("activations")).Scan(&digest); err != nil {
-		return "", fmt.Errorf("clickhouse: active pack: %w", err)
-	}
-	return digest, nil
-}
-
-// Activate puts a pack in force.
-func (db *DB) Activate(ctx context.Context, digest, who, why string) error {
-	return db.insert(ctx, "activations", "pack, who, why", "", [][]any{{digest, who, why}})
-}
-
 // StoredOffset counts what the tables hold of one offset.
 type StoredOffset struct {
 	Offset      int64
