@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 	"github.com/spf13/cobra"
 
 	"github.com/agentrisk/agentrisk/ingest"
@@ -100,19 +101,22 @@ type LogConfig struct {
 // Duration is a time.Duration in YAML: 500ms, 5s.
 type Duration time.Duration
 
-// UnmarshalYAML reads "500ms".
-func (d *Duration) UnmarshalYAML(b []byte) error {
-	v, err := time.ParseDuration(strings.Trim(string(bytes.TrimSpace(b)), `"'`))
+// UnmarshalYAML reads 500ms.
+func (d *Duration) UnmarshalYAML(n ast.Node) error {
+	v, err := time.ParseDuration(scalar(n))
+	if err != nil {
+		return &yaml.SyntaxError{Message: fmt.Sprintf("%q is no duration: want a number with its unit, as in 500ms, 5s or 2m", scalar(n)), Token: n.GetToken()}
+	}
 	*d = Duration(v)
-	return err
+	return nil
 }
 
 // Size is a number of bytes in YAML: 512MiB, 1GiB, 1048576.
 type Size int64
 
-// UnmarshalYAML reads "512MiB".
-func (s *Size) UnmarshalYAML(b []byte) error {
-	text := strings.Trim(string(bytes.TrimSpace(b)), `"'`)
+// UnmarshalYAML reads 512MiB.
+func (s *Size) UnmarshalYAML(node ast.Node) error {
+	text := scalar(node)
 	unit := int64(1)
 	for _, u := range []struct {
 		suffix string
@@ -124,10 +128,18 @@ func (s *Size) UnmarshalYAML(b []byte) error {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 || n > 1<<62/unit {
-		return fmt.Errorf("size %q: want bytes, KiB, MiB or GiB, as in 512MiB", text)
+		return &yaml.SyntaxError{Message: fmt.Sprintf("%q is no size: want bytes, KiB, MiB or GiB, as in 512MiB", scalar(node)), Token: node.GetToken()}
 	}
 	*s = Size(n * unit)
 	return nil
+}
+
+// scalar is the text of a value, without its quotes.
+func scalar(n ast.Node) string {
+	if t := n.GetToken(); t != nil {
+		return t.Value
+	}
+	return n.String()
 }
 
 func defaultConfig() Config {
@@ -167,7 +179,7 @@ func loadConfig(path string) (*Config, error) {
 	}
 	c := defaultConfig()
 	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("configuration %s:\n%s", path, yaml.FormatError(err, false, true))
+		return nil, fmt.Errorf("configuration %s:\n%s", path, hideSecrets(yaml.FormatError(err, false, true)))
 	}
 	for _, v := range secretVariables {
 		if value, ok := os.LookupEnv(v.name); ok {
@@ -175,7 +187,7 @@ func loadConfig(path string) (*Config, error) {
 		}
 	}
 	if err := c.check(); err != nil {
-		return nil, fmt.Errorf("configuration %s: %w", path, err)
+		return nil, fmt.Errorf("configuration %s:\n%w", path, place(text, err))
 	}
 	return &c, nil
 }
@@ -207,7 +219,7 @@ func (c *Config) check() error {
 	}
 	for i := range c.Bindings {
 		if err := c.Bindings[i].Check(); err != nil {
-			errs = append(errs, err)
+			errs = append(errs, &placedError{fmt.Sprintf("$.bindings[%d]", i), err})
 		}
 	}
 	if c.Memory.Budget < ingest.MinBudget {

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// placedError is what is wrong at a place of a configuration file.
+type placedError struct {
+	path string // of YAML: $.bindings[0]
+	err  error
+}
+
+func (e *placedError) Error() string { return e.err.Error() }
+func (e *placedError) Unwrap() error { return e.err }
+
+var (
+	keyed      = regexp.MustCompile(`^([a-z_]+(?:\.[a-z_]+|\[\d+\])*): `)
+	ofABinding = regexp.MustCompile(`^binding [^:]*: ([a-z_]+) `)
+)
+
+// place adds line, column and caret to every error that names a key of the file: as its first word (memory.budget: ...),
+// or by a placedError. What stands nowhere in the file, because the environment or a default said so, stays as it is.
+func place(text []byte, err error) error {
+	list := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		list = joined.Unwrap()
+	}
+	out := make([]string, 0, len(list))
+	for _, err := range list {
+		out = append(out, placeOne(text, err))
+	}
+	return errors.New(strings.Join(out, "\n"))
+}
+
+func placeOne(text []byte, err error) string {
+	message := err.Error()
+	var at []string
+	var placed *placedError
+	if errors.As(err, &placed) {
+		if m := ofABinding.FindStringSubmatch(message); m != nil {
+			at = append(at, placed.path+"."+m[1])
+		}
+		at = append(at, placed.path)
+	}
+	if m := keyed.FindStringSubmatch(message); m != nil {
+		at = append(at, "$."+m[1])
+	}
+	for _, a := range at {
+		if s, ok := annotate(text, a, message); ok {
+			return s
+		}
+	}
+	return message
+}
+
+// annotate puts the message over the lines around a place; ok is false when the file has no such place.
+func annotate(text []byte, at, message string) (s string, ok bool) {
+	path, err := yaml.PathString(at)
+	if err != nil {
+		return "", false
+	}
+	file, err := parser.ParseBytes(text, 0)
+	if err != nil {
+		return "", false
+	}
+	node, err := path.FilterFile(file)
+	if err != nil || node == nil {
+		return "", false
+	}
+	lines, err := path.AnnotateSource(text, false)
+	if err != nil {
+		return "", false
+	}
+	p := node.GetToken().Position
+	return fmt.Sprintf("[%d:%d] %s\n%s", p.Line, p.Column, message, hideSecrets(strings.TrimRight(string(lines), "\n "))), true
+}
+
+var secretLines = regexp.MustCompile(`(\b(?:password|secrets?|[a-z_]*key|token|salt)\s*:\s*)[^\n]+|whsec_[^\s"']+`)
+
+// hideSecrets takes out what the lines around a mistake may hold: errors go to logs.
+func hideSecrets(lines string) string {
+	return secretLines.ReplaceAllStringFunc(lines, func(found string) string {
+		if m := secretLines.FindStringSubmatch(found); m[1] != "" {
+			return m[1] + "(hidden)"
+		}
+		return "(hidden)"
+	})
+}
