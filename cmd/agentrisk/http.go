@@ -18,6 +18,8 @@ import (
 type health struct {
 	// ready lists what keeps the process from doing its whole work; empty is ready.
 	ready func() []string
+	// remarks lists what an operator should know although the process does its work.
+	remarks func() []string
 	// lanes is the detail behind it, as JSON.
 	lanes func() any
 }
@@ -34,7 +36,13 @@ func serveHTTP(ctx context.Context, c HTTPConfig, reg *prometheus.Registry, h he
 		if len(why) > 0 {
 			status = http.StatusServiceUnavailable
 		}
-		writeJSON(w, status, map[string]any{"ready": len(why) == 0, "why": why})
+		answer := map[string]any{"ready": len(why) == 0, "why": why}
+		if h.remarks != nil {
+			if remarks := h.remarks(); len(remarks) > 0 {
+				answer["remarks"] = remarks
+			}
+		}
+		writeJSON(w, status, answer)
 	})
 	mux.HandleFunc("GET /lanes", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, h.lanes()) })
 	if c.Pprof {

@@ -19,10 +19,14 @@ import (
 func rulesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
-		Short: "Check, test, list and explain the rules of a pack",
-		Long:  "A pack is a folder of YAML with features, rules and their tests. Without DIR the built-in pack is meant.",
+		Short: "Check, test, explain and activate the rules of a pack",
+		Long: `A pack is a folder of YAML with features, rules and their tests. Without DIR the built-in pack is meant.
+
+From an idea to production: lint, test, cost and diff look at a folder; activate puts it in force, history says who did
+so when and why, rollback takes it back. deploy/PACKS.md walks through it.`,
 	}
-	cmd.AddCommand(rulesLint(), rulesTest(), rulesList(), rulesExplain(), rulesCoverage())
+	cmd.AddCommand(rulesLint(), rulesTest(), rulesList(), rulesExplain(), rulesCoverage(),
+		rulesCost(), rulesDiff(), rulesActivate(), rulesRollback(), rulesHistory())
 	return cmd
 }
 
@@ -170,40 +174,6 @@ func rulesList() *cobra.Command {
 			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%s\n", r.ID, r.Severity, r.Weight, r.Status, strings.Join(r.Features, ","), r.Title.EN, r.Title.ZH)
 		}
 		return w.Flush()
-	}
-	return cmd
-}
-
-func rulesExplain() *cobra.Command {
-	cmd := &cobra.Command{Use: "explain RULE [DIR]", Short: "Say everything about one rule", Example: "  agentrisk rules explain AR-AUTO-005", Args: cobra.RangeArgs(1, 2), ValidArgsFunction: completeRules}
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		pack, err := packArgument(args[1:])
-		if err != nil {
-			return err
-		}
-		for i, r := range pack.Rules {
-			if r.ID != args[0] {
-				continue
-			}
-			w := cmd.OutOrStdout()
-			fmt.Fprintf(w, "%s  %s\n%s\n\nseverity %s, weight %d, %s\n\nwhen\n  %s\n", r.ID, r.Title.EN, r.Title.ZH, r.Severity, r.Weight, r.Status, strings.ReplaceAll(r.When, "\n", "\n  "))
-			for _, f := range pack.Pack.Rules[i].Features {
-				x := &pack.Features[f]
-				fmt.Fprintf(w, "\nfeature %s: %s", x.Name, x.Kind)
-				if x.Window > 0 {
-					fmt.Fprintf(w, " over %s", time.Duration(x.Window)*time.Millisecond)
-				}
-			}
-			if r.FalsePositives != "" {
-				fmt.Fprintf(w, "\n\nfalse positives\n  %s\n", r.FalsePositives)
-			}
-			fmt.Fprintln(w, "\nrefs")
-			for _, ref := range r.Refs {
-				fmt.Fprintf(w, "  %s (%s)\n", ref.To, ref.Provenance)
-			}
-			return nil
-		}
-		return fmt.Errorf("no rule %s in %s: see `agentrisk rules list`", args[0], pack.Name)
 	}
 	return cmd
 }

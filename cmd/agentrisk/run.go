@@ -63,11 +63,17 @@ too; ` + "`agentrisk notify`" + ` does only that. SIGTERM stores what is in hand
 //	                   │            └──> dead letters: topic and table
 //	                   └──> outbox topic ──> notifier ──> webhook
 func (p *parts) run(ctx context.Context) error {
-	pack, err := loadPack(p.config.Pack)
+	ours, err := loadPack(p.config.Pack)
 	if err != nil {
 		return err
 	}
+	if _, err := affordable(ours); err != nil {
+		return err
+	}
+	var began inForce
 	var cluster, deployment string
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	if err := p.patiently(ctx, func() (err error) {
 		if p.db == nil {
 			if err := p.open(ctx); err != nil {
@@ -80,10 +86,12 @@ func (p *parts) run(ctx context.Context) error {
 		if cluster, deployment, err = p.claim(ctx); err != nil {
 			return err
 		}
-		return p.adopt(ctx, pack.Pack, pack.Canonical())
+		began, err = p.activePack(ctx, ours)
+		return err
 	}); err != nil {
 		return err
 	}
+	active := began.pack
 	state, key, err := p.config.keys()
 	if err != nil {
 		return err
@@ -112,7 +120,7 @@ func (p *parts) run(ctx context.Context) error {
 	incarnation := newIncarnation()
 	pipeline, err := ingest.New(ingest.Config{
 		Log: kafka.NewLog(p.kafka), Store: store{p.db, key}, Outbox: outbox, DeadLetterTopic: dead, Orders: store{p.db, key},
-		Pack: pack.Pack, Engine: scoring.Options{Key: state, MaxBytes: int64(p.config.Memory.State)},
+		Pack: active.Pack, Packs: p.packs, Engine: scoring.Options{Key: state, MaxBytes: int64(p.config.Memory.State)},
 		Key: key, Bindings: p.config.Bindings, Budget: budget, Trial: newTrial(p.path), Metrics: metrics, Logger: p.log,
 		Cluster: cluster, Deployment: deployment, Incarnation: incarnation,
 		MinAge: time.Duration(p.config.Batch.MinAge), MaxAge: time.Duration(p.config.Batch.MaxAge),
@@ -136,7 +144,7 @@ func (p *parts) run(ctx context.Context) error {
 	if len(topics) == 0 {
 		p.log.Warn("no topic matches the bindings yet: looking again every minute; `agentrisk migrate` makes those of the configured providers; those on which this user has no right to READ are not shown to it", "bindings", p.patterns())
 	}
-	p.log.Info("pipeline starts", "pack", pack.Name, "digest", pack.Digest[:12], "rules", len(pack.Rules), "topics", topics, "deployment", deployment)
+	p.log.Info("pipeline starts", "pack", active.Name, "version", active.Version, "digest", active.Digest[:12], "rules", len(active.Rules), "topics", topics, "deployment", deployment)
 
 	// The work outlives ctx by the time of a clean stop.
 	work, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -146,8 +154,15 @@ func (p *parts) run(ctx context.Context) error {
 	g.Go(func() error { return members(work, group, p.kafka, pipeline, &joined) })
 	g.Go(func() error { return p.watchTopics(work, group) })
 	g.Go(func() error { return p.tellStatus(work, incarnation, pipeline) })
+	follower := p.follow(pipeline, metrics, began)
 	g.Go(func() error {
-		return serveHTTP(work, p.config.HTTP, reg, health{ready: func() []string { return notReady(&joined, pipeline) }, lanes: func() any { return pipeline.Status() }}, p.log)
+		if err := follower.run(work); err != nil {
+			stop(err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		return serveHTTP(work, p.config.HTTP, reg, health{ready: func() []string { return notReady(&joined, pipeline) }, remarks: follower.remarks, lanes: func() any { return pipeline.Status() }}, p.log)
 	})
 	if p.config.Alerts.Webhook.URL != "" {
 		n, m, err := p.notifier()
@@ -180,6 +195,10 @@ func (p *parts) run(ctx context.Context) error {
 		return err
 	}
 	p.log.Info("stopped")
+	var tooOld *clickhouse.TooOldError
+	if cause := context.Cause(ctx); errors.As(cause, &tooOld) {
+		return cause
+	}
 	return nil
 }
 
@@ -252,23 +271,4 @@ func notReady(joined *atomic.Bool, pipeline *ingest.Pipeline) (why []string) {
 		}
 	}
 	return why
-}
-
-// adopt stores the pack, puts it in force on an empty database, and says when another one is.
-func (p *parts) adopt(ctx context.Context, pack *scoring.Pack, canonical []byte) error {
-	if err := p.db.PutPack(ctx, pack, canonical); err != nil {
-		return err
-	}
-	active, err := p.db.Active(ctx)
-	if err != nil {
-		return err
-	}
-	switch active {
-	case "":
-		return p.db.Activate(ctx, pack.Digest, "agentrisk run", "first start on an empty database")
-	case pack.Digest:
-		return nil
-	}
-	p.log.Warn("another pack was activated in this database: this process judges by its own, and rows say so", "active", active[:min(12, len(active))], "ours", pack.Digest[:12])
-	return nil
 }

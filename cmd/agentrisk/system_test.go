@@ -121,7 +121,10 @@ type process struct {
 	err  error
 }
 
-func (s *system) run() *process {
+func (s *system) run() *process { s.t.Helper(); return s.runAs(program) }
+
+// runAs runs the pipeline of another build.
+func (s *system) runAs(program string) *process {
 	s.t.Helper()
 	return s.start(program)
 }
