@@ -66,6 +66,7 @@ bench: build devstack ## a table per stage and end to end (DATA=dir adds the rec
 .PHONY: docs
 docs: tools ## write the documents that are made from the code
 	@$(GO) test ./cmd/agentrisk -count=1 -run TestTablesInDocuments -update >/dev/null
+	@$(GO) test ./ingest -count=1 -run TestTablesOfFormats -update >/dev/null
 	@git --no-pager diff --stat -- deploy cmd/agentrisk
 
 .PHONY: fuzz
