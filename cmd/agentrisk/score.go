@@ -19,13 +19,18 @@ func scoreCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "score [FILE|-]...",
 		Short: "Judge events from files, without any server",
-		Long: `Reads events, one JSON object a line (plain or .gz; - or nothing is standard input), and prints one verdict a line in
+		Long: `Reads records, one a line (plain or .gz; - or nothing is standard input), and prints one verdict a line in
 the same order. State is kept over all files, as the pipeline keeps it: the verdicts are equal to the bit.
+
+--format says what the lines are, as a binding does for a topic: json, flat, cloudevents (one event or one batch a
+line) and otlp_json (one message a line). In otlp_proto each file is one message. A record of several events gives
+several verdicts. deploy/FORMATS.md tells what each format means.
 
 A line that is no event is a dead letter: its number and the reason go to standard error, and the exit status stays 0.
 The status is 1 only when input could not be read.`,
 		Example: `  agentrisk score events.ndjson.gz | jq 'select(.score >= 60)'
-  agentrisk simulate --seed 1 --events 1000 --to - | agentrisk score --rules my-pack`,
+  agentrisk simulate --seed 1 --events 1000 --to - | agentrisk score --rules my-pack
+  agentrisk score --format otlp_json spans.ndjson`,
 	}
 	dir := cmd.Flags().String("rules", "", "folder of a pack (default: the built-in one)")
 	format := choose(cmd, "format", "", "format of the events", ingest.FormatNames...)
@@ -65,7 +70,11 @@ func score(ctx context.Context, pack *scoring.Pack, format string, paths []strin
 		out.before = tell.clear
 		defer tell.clear()
 	}
-	err = files.Each(ctx, func(l file.Line) error {
+	each := files.Each
+	if wholeFile(format) {
+		each = func(ctx context.Context, fn func(file.Line) error) error { return eachFile(ctx, paths, stdin, fn) }
+	}
+	err = each(ctx, func(l file.Line) error {
 		out.path, out.number = l.Path, l.Number
 		if l.Reject != nil {
 			out.reject(l.Reject)

@@ -34,6 +34,7 @@ type simulation struct {
 	providers []string
 	start     string
 	rate      float64
+	format    *string
 }
 
 func simulateCommand() *cobra.Command {
@@ -44,13 +45,14 @@ func simulateCommand() *cobra.Command {
 
 With --file the events are those of files (NDJSON, plain or .gz). Otherwise a fleet of agents is made up: honest work of
 several kinds, and one session in --misbehave follows a script that the rules are about. The same seed gives the same
-bytes. --truth writes which session does what. Topics that are missing are made as ` + "`agentrisk migrate`" + ` makes them.`,
+bytes. --format writes them in another form, which the binding of the topic must name. --truth writes which session does what. Topics that are missing are made as ` + "`agentrisk migrate`" + ` makes them.`,
 		Example: `  agentrisk simulate --config agentrisk.yaml --to kafka --seed 1 --events 100000 --agents 500
   agentrisk simulate --seed 1 --events 1000 --truth truth.ndjson | agentrisk score
   agentrisk simulate --config agentrisk.yaml --to kafka --file events.ndjson.gz`,
 		Args: cobra.NoArgs,
 	}
 	var s simulation
+	s.format = choose(cmd, "format", "", "form of the records, as the topic's binding reads them", formNames()...)
 	f := cmd.Flags()
 	f.StringArrayVar(&s.files, "file", nil, "publish the events of this file; may be repeated")
 	f.StringVar(&s.to, "to", "-", "kafka, or - for standard output")
@@ -71,7 +73,7 @@ bytes. --truth writes which session does what. Topics that are missing are made 
 
 // publisher takes events; flush returns when all are stored.
 type publisher interface {
-	publish(ctx context.Context, provider string, key, line []byte) error
+	publish(ctx context.Context, provider string, key []byte, rec ingest.Record) error
 	flush(ctx context.Context) error
 }
 
@@ -92,6 +94,10 @@ func (s *simulation) run(ctx context.Context, stdout, stderr io.Writer) error {
 		out = &kafkaPublisher{p: p, producer: p.kafka.NewProducer(kafka.None), waiting: map[string][]kafka.Message{}, made: map[string]bool{}}
 	default:
 		return usageError{fmt.Errorf("--to %q: want kafka or -", s.to)}
+	}
+	out, err := newFormPublisher(out, *s.format, s.to)
+	if err != nil {
+		return err
 	}
 	tell := newProgress(stderr)
 	n, err := s.each(ctx, out, tell)
@@ -114,7 +120,7 @@ func (s *simulation) each(ctx context.Context, out publisher, tell *progress) (n
 		if n++; n%1000 == 0 && len(s.files) == 0 {
 			tell.bar("simulate", "events", n, int64(s.events))
 		}
-		return out.publish(ctx, provider, key, line)
+		return out.publish(ctx, provider, key, ingest.Record{Value: line})
 	}
 	if len(s.files) > 0 {
 		return n, s.recorded(ctx, put, tell)
@@ -188,8 +194,8 @@ func (s *simulation) fleet(ctx context.Context, put func(provider string, key, l
 // linePublisher writes lines.
 type linePublisher struct{ w *bufio.Writer }
 
-func (l *linePublisher) publish(_ context.Context, _ string, _, line []byte) error {
-	if _, err := l.w.Write(line); err != nil {
+func (l *linePublisher) publish(_ context.Context, _ string, _ []byte, rec ingest.Record) error {
+	if _, err := l.w.Write(rec.Value); err != nil {
 		return err
 	}
 	return l.w.WriteByte('\n')
@@ -209,13 +215,13 @@ type kafkaPublisher struct {
 // publishBytes is how much waits before it is written.
 const publishBytes = 4 << 20
 
-func (k *kafkaPublisher) publish(ctx context.Context, provider string, key, line []byte) error {
+func (k *kafkaPublisher) publish(ctx context.Context, provider string, key []byte, rec ingest.Record) error {
 	topic, err := k.topic(ctx, provider)
 	if err != nil {
 		return err
 	}
-	k.waiting[topic] = append(k.waiting[topic], kafka.Message{Key: slices.Clone(key), Value: slices.Clone(line)})
-	if k.bytes += len(line); k.bytes < publishBytes {
+	k.waiting[topic] = append(k.waiting[topic], kafka.Message{Key: slices.Clone(key), Value: slices.Clone(rec.Value), Headers: headersOf(rec.Headers)})
+	if k.bytes += len(rec.Value); k.bytes < publishBytes {
 		return nil
 	}
 	return k.flush(ctx)
