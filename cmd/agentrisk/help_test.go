@@ -33,6 +33,22 @@ func TestEveryHelpHasAnExample(t *testing.T) {
 	})
 }
 
+// The commands of deploy/PACKS.md are commands and flags that there are; what they do is run by the tests that it names.
+func TestCallsOfPacksDocument(t *testing.T) {
+	calls := 0
+	for line := range strings.Lines(string(read(t, "../../deploy/PACKS.md"))) {
+		if text, ok := strings.CutPrefix(line, "    "); ok {
+			for _, call := range programCalls.FindAllStringSubmatch(text, -1) {
+				calls++
+				exampleCall(t, rootCommand(), strings.TrimSpace(call[1]))
+			}
+		}
+	}
+	if calls < 12 {
+		t.Errorf("%d commands in deploy/PACKS.md: want a dozen", calls)
+	}
+}
+
 // programCalls finds what is called in a line of shell: up to a pipe, a redirection, an ampersand or a comment.
 var programCalls = regexp.MustCompile(`(?:^|[|(;&]) *agentrisk ([^|&<>#()]*)`)
 

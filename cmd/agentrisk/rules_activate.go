@@ -26,6 +26,8 @@ func rulesCost() *cobra.Command {
 		Long: fmt.Sprintf(`Judges %d events of a made-up fleet and counts; it does not measure time, so that every machine comes to the same
 figures. A step is about what it takes to compare a field with a constant. A pack above a limit cannot be activated:
 status 3.`, costEvents),
+		Example: `  agentrisk rules cost my-pack
+  agentrisk rules cost my-pack --output json | jq .cost`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	asJSON := output(cmd)
@@ -405,7 +407,9 @@ func rulesHistory() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history",
 		Short: "List which pack was in force since when, by whom and why, newest first",
-		Args:  cobra.NoArgs,
+		Example: `  agentrisk rules history --config agentrisk.yaml
+  agentrisk rules history --config agentrisk.yaml --limit 1 --output json | jq -r .digest`,
+		Args: cobra.NoArgs,
 	}
 	path := configFlag(cmd)
 	asJSON := output(cmd)
