@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -67,5 +68,36 @@ func TestMetricsAreDescribed(t *testing.T) {
 		if strings.HasSuffix(d.name, "_total") != (d.kind == "counter") {
 			t.Errorf("%s is a %s: a counter, and nothing else, ends in _total", d.name, d.kind)
 		}
+	}
+}
+
+// SECURITY.md names the test that shows each claim: they exist.
+func TestSecurityNamesItsTests(t *testing.T) {
+	text, err := os.ReadFile("../../SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := map[string]bool{}
+	err = filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		code, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllSubmatch(code, -1) {
+			have[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllSubmatch(text, -1)
+	for _, m := range named {
+		if !have[string(m[1])] {
+			t.Errorf("SECURITY.md names %s, which is no test", m[1])
+		}
+	}
+	if len(named) < 30 {
+		t.Errorf("SECURITY.md names %d tests only", len(named))
 	}
 }

@@ -33,7 +33,7 @@ func (c *Client) Owners(ctx context.Context, group string) (state string, owners
 		return "Dead", owners, nil
 	}
 	if err != nil {
-		return "", nil, fmt.Errorf("kafka: members of group %s: %w", group, c.routing(ctx, err))
+		return "", nil, fmt.Errorf("kafka: members of group %s: %w", group, denied(c.routing(ctx, err), "DESCRIBE", "group", group))
 	}
 	for _, m := range res.Groups[0].Members {
 		o := Owner{Member: m.MemberID, Client: m.ClientID, Host: strings.TrimPrefix(m.ClientHost, "/")}

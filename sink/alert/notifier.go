@@ -165,7 +165,7 @@ func (n *Notifier) await(ctx context.Context) bool {
 			trouble.over("the outbox is there", "topic", n.c.Topic)
 			return true
 		case errors.Is(err, kafka.UnknownTopicOrPartition):
-			trouble.warn("waits for the outbox topic, which does not exist: agentrisk migrate makes it", "topic", n.c.Topic)
+			trouble.warn("waits for the outbox topic: agentrisk migrate makes it, and this user needs the right to READ on it", "topic", n.c.Topic)
 		default:
 			trouble.warn("waits for Kafka", "brokers", n.c.Brokers, "err", topic.Denied(err, "DESCRIBE", "topic", n.c.Topic))
 		}
