@@ -63,6 +63,11 @@ bench: build devstack ## a table per stage and end to end (DATA=dir adds the rec
 	@AGENTRISK_BENCH_DATA=$(DATA) $(GO) test -run '^$$' -bench Stages ./cmd/agentrisk | awk -f deploy/stages.awk
 	@DATA=$(DATA) deploy/bench.sh
 
+.PHONY: producers
+producers: tools ## what a real Collector and the CloudEvents SDK write to Kafka is read (the first build takes minutes)
+	@$(GO) vet -C deploy/producertest ./...
+	@$(GO) test -C deploy/producertest -count=1 ./...
+
 .PHONY: docs
 docs: tools ## write the documents that are made from the code
 	@$(GO) test ./cmd/agentrisk -count=1 -run TestTablesInDocuments -update >/dev/null
