@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/agentrisk/agentrisk/ingest"
+	"github.com/agentrisk/agentrisk/ingest/compose"
 	"github.com/agentrisk/agentrisk/rules"
 	"github.com/agentrisk/agentrisk/scoring"
 )
@@ -41,7 +43,7 @@ func newFeedReport(feed string, b ingest.Binding, pack *rules.Pack, seen *ingest
 	if seen.Events > 0 {
 		r.missing(pack, present)
 	}
-	r.sample(pack, seen)
+	r.sample(b, pack, seen)
 	return r
 }
 
@@ -142,10 +144,13 @@ var sampleFields = []scoring.FieldID{scoring.FieldEventID, scoring.FieldKind, sc
 
 // sample makes an event as it should look like: what the feed sends, and what its rules lack, with values of the feed
 // or of the pack's tests. Content is left out.
-func (r *feedReport) sample(pack *rules.Pack, seen *ingest.Inspection) {
+func (r *feedReport) sample(b ingest.Binding, pack *rules.Pack, seen *ingest.Inspection) {
 	var set scoring.FieldSet
 	for _, f := range sampleFields {
 		set.Add(f)
+	}
+	if b.Format == "cloudevents" { // whose envelope wants it
+		set.Add(scoring.FieldSource)
 	}
 	for _, c := range r.Rules {
 		for _, name := range c.Needs {
@@ -171,17 +176,47 @@ func (r *feedReport) sample(pack *rules.Pack, seen *ingest.Inspection) {
 		if value == nil {
 			value = anyValue(f)
 		}
-		b, err := json.Marshal(value)
+		text, err := json.Marshal(value)
 		if err != nil {
 			continue
 		}
-		out = append(fmt.Appendf(out, ",\n  %q: ", scoring.Fields[f].Name), b...)
+		out = append(fmt.Appendf(out, ",\n  %q: ", scoring.Fields[f].Name), text...)
 	}
-	r.Sample = append(out, "\n}"...)
+	r.Sample = inFormat(b.Format, append(out, "\n}"...))
+}
+
+// inFormat writes an event of our JSON as the binding's format has it; protobuf as the JSON that says the same. An event
+// that cannot be written so stays as it is.
+func inFormat(format string, sample []byte) []byte {
+	if format == "otlp_proto" {
+		format = "otlp_json"
+	}
+	form, err := compose.Find(format)
+	if err != nil || format == "json" || format == "flat" {
+		return sample
+	}
+	decoder, err := ingest.NewFormat("json")
+	if err != nil {
+		return sample
+	}
+	var e scoring.Event
+	decoder.Decode(&ingest.Record{Value: sample}, &e, func(_ int32, reject *scoring.Reject) {
+		if reject != nil {
+			return
+		}
+		var pretty bytes.Buffer
+		if rec, err := form.Write(&e); err == nil && json.Indent(&pretty, rec.Value, "", "  ") == nil {
+			sample = pretty.Bytes()
+		}
+	})
+	return sample
 }
 
 // anyValue is a value of the field's type.
 func anyValue(f scoring.FieldID) any {
+	if f == scoring.FieldSource {
+		return "//provider.example/agents"
+	}
 	switch field := &scoring.Fields[f]; field.Type {
 	case scoring.String:
 		return "text"[:min(4, field.Max)]
@@ -227,7 +262,11 @@ func (r *feedReport) write(w io.Writer) error {
 		}
 		_ = t.Flush() // the printer sees the same writer's error
 	}
-	p.line("\nAn event could look like this\n%s", r.Sample)
+	as := ""
+	if r.Format == "otlp_proto" {
+		as = " (here as OTLP JSON)"
+	}
+	p.line("\nAn event could look like this%s\n%s", as, r.Sample)
 	return p.err
 }
 

@@ -178,14 +178,16 @@ func TestSampleOfAFeedIsInOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, feed := range map[string]string{"empty": "", "little": `{"kind":"code_exec"}`, "bad": `{"kind":`, "fleet": string(fleet)} {
+	feeds := map[string]string{"json empty": "", "flat little": `{"kind":"code_exec"}`, "json bad": `{"kind":`, "json fleet": string(fleet), "cloudevents empty": "", "otlp_json empty": ""}
+	for name, feed := range feeds {
+		format, _, _ := strings.Cut(name, " ")
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(feed), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		var first, second checked
 		for _, c := range []*checked{&first, &second} {
-			out, _ := exec.Command(program, "check", path, "--output", "json").Output()
+			out, _ := exec.Command(program, "check", path, "--format", format, "--output", "json").Output()
 			if err := json.Unmarshal(out, c); err != nil {
 				t.Fatalf("%s: %v: %s", name, err, out)
 			}
@@ -197,7 +199,7 @@ func TestSampleOfAFeedIsInOrder(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if second.Events != 1 || len(second.Problems) > 0 || len(second.Advice) > 0 {
+		if second.Events < 1 || len(second.Problems) > 0 || len(second.Advice) > 0 {
 			t.Errorf("%s: %+v %+v of\n%s", name, second.Problems, second.Advice, first.Sample)
 		}
 	}

@@ -45,10 +45,11 @@ An event of format ` + "`json`" + ` is one JSON object with these names, dotted 
 ` + "`agentrisk schema event`" + ` prints the JSON Schema, and ` + "`agentrisk check`" + ` says what a feed lacks. Only ` + "`kind`" + ` is needed; ` + "`agent.id`" + `,
 ` + "`tenant.id`, `conversation.id`, `id` and `time`" + ` make state, sessions and duplicates work. ` + "`time`" + ` is RFC 3339 or unix milliseconds. null is
 absent. What the table does not name is kept as an attribute. In the verdicts table an absent field has the value of its type
-that reads as nothing.
+that reads as nothing. In a CloudEvent the event is its ` + "`data`" + `, and attributes of the envelope fill what it leaves open; in OpenTelemetry
+attributes bear the dotted names or those that stand here, several in the order in which they win.
 `)
-	m.table("field", "type", "bounds", "column", "other names", "derived from", "meaning")
-	m.row("`time`", "time", "1900 to 2299", "`time`", "", "", "when it happened, as sent")
+	m.table("field", "type", "bounds", "column", "other names", "CloudEvents", "OpenTelemetry", "derived from", "meaning")
+	m.row("`time`", "time", "1900 to 2299", "`time`", "", "`time`", "the span's start or the log record's time", "", "when it happened, as sent")
 	for i, f := range scoring.Fields {
 		column := "never stored"
 		if f.Column != "" {
@@ -58,7 +59,8 @@ that reads as nothing.
 		for _, id := range scoring.DerivedFrom(scoring.FieldID(i)) {
 			from = append(from, scoring.Fields[id].Name)
 		}
-		m.row("`"+f.Name+"`", f.Type.String(), bounds(f), column, code(f.Aliases), code(from), f.Doc)
+		cloudEvents, openTelemetry := ingest.NamesOf(scoring.FieldID(i))
+		m.row("`"+f.Name+"`", f.Type.String(), bounds(f), column, code(f.Aliases), code(cloudEvents), code(openTelemetry), code(from), f.Doc)
 	}
 	m.text(fmt.Sprintf(`
 Limits of one event: record %d bytes, %d items a record, content %d bytes, arguments %d bytes, nesting %d, %d attributes of at
