@@ -30,8 +30,10 @@ type Config struct {
 	Bindings        []Binding  // checked
 	Budget          *Budget
 	Trial           Trial // of records after an unclean end; none when nil
-	Metrics         *Metrics
-	Logger          *slog.Logger
+	// Partitions tells how many partitions a topic had when it was first read under an epoch; nil where nobody knows.
+	Partitions func(ctx context.Context, topic string, epoch int32) (int32, error)
+	Metrics    *Metrics
+	Logger     *slog.Logger
 
 	Cluster     string // id of the Kafka cluster
 	Deployment  string // from the claim

@@ -30,6 +30,9 @@ func (l *lane) start(ctx context.Context, gen Generation, offset int64, metadata
 		if offset >= 0 && !otherEpoch {
 			return &Park{ParkNoLedger, fmt.Sprintf("%s: the group has committed offset %d, but the database has no ledger of it: restore the database; or say from where with `agentrisk lanes skip %s --to committed` (or start, or an offset); or raise the binding's epoch to judge the topic again from its start", l, offset, l)}
 		}
+		if err := l.refuseGrowth(ctx); err != nil {
+			return err
+		}
 		l.done = first
 		if l.binding.Start == "latest" {
 			l.done = next

@@ -98,5 +98,6 @@ const (
 	ParkTruncated ParkReason = "log_ends_early"  // the log ends before the position
 	ParkLost      ParkReason = "log_starts_late" // the log starts beyond the position
 	ParkStore     ParkReason = "store"           // rows do not become complete
+	ParkGrown     ParkReason = "partitions"      // the topic has more partitions than when it was first read
 	ParkPlan      ParkReason = "plan"            // the planned range cannot be read again as it was
 )

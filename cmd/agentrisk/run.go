@@ -121,7 +121,7 @@ func (p *parts) run(ctx context.Context) error {
 	pipeline, err := ingest.New(ingest.Config{
 		Log: kafka.NewLog(p.kafka), Store: store{p.db, key}, Outbox: outbox, DeadLetterTopic: dead, Orders: store{p.db, key},
 		Pack: active.Pack, Packs: p.packs, Engine: scoring.Options{Key: state, MaxBytes: int64(p.config.Memory.State)},
-		Key: key, Bindings: p.config.Bindings, Budget: budget, Trial: newTrial(p.path), Metrics: metrics, Logger: p.log,
+		Key: key, Bindings: p.config.Bindings, Budget: budget, Trial: newTrial(p.path), Partitions: p.firstPartitions, Metrics: metrics, Logger: p.log,
 		Cluster: cluster, Deployment: deployment, Incarnation: incarnation,
 		MinAge: time.Duration(p.config.Batch.MinAge), MaxAge: time.Duration(p.config.Batch.MaxAge),
 	})
@@ -245,12 +245,15 @@ func members(ctx context.Context, group *kafka.Group, client *kafka.Client, pipe
 
 // watchTopics looks the patterns up every minute: new topics make the group join anew.
 func (p *parts) watchTopics(ctx context.Context, group *kafka.Group) error {
+	partitions := map[string]int{}
+	p.tellGrowth(ctx, partitions)
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(time.Minute):
 		}
+		p.tellGrowth(ctx, partitions)
 		topics, err := p.topics(ctx)
 		if err != nil {
 			p.log.Warn("topics not looked up", "err", err)
