@@ -26,6 +26,8 @@ type batch struct {
 	planned  bool
 	compare  bool // rows of the range may be stored already, under other bounds
 	share    share
+	mend     bool                                // a range that the ledger knows: the line is not written
+	only     func(offset int64, item int32) bool // leaves out what is stored; nil takes everything
 }
 
 // full reports whether the batch has reached a bound of design section 12.
@@ -100,6 +102,9 @@ func (b *batch) addRecord(e *Entry) {
 
 // Row and Dead make the batch the output of its lane's judge.
 func (b *batch) Row(e *scoring.Event, v *scoring.Verdict) {
+	if b.only != nil && !b.only(e.Origin.Offset, e.Origin.Item) {
+		return
+	}
 	b.block.Append(e, v)
 	if v.Flags&scoring.FlagDuplicate != 0 {
 		b.line.Duplicates++
@@ -109,7 +114,11 @@ func (b *batch) Row(e *scoring.Event, v *scoring.Verdict) {
 	}
 }
 
-func (b *batch) Dead(d *scoring.DeadLetter) { b.dead = append(b.dead, *d) }
+func (b *batch) Dead(d *scoring.DeadLetter) {
+	if b.only == nil || b.only(d.Offset, d.Item) {
+		b.dead = append(b.dead, *d)
+	}
+}
 
 // addCorrupt gives every offset that cannot be read a dead letter of its own.
 func (b *batch) addCorrupt(e *Entry) {
@@ -120,7 +129,7 @@ func (b *batch) addCorrupt(e *Entry) {
 	}
 	for o := e.First; o <= e.Last; o++ {
 		rec := Record{Topic: b.line.Topic, Partition: b.line.Partition, Offset: o, Time: b.clock}
-		b.dead = append(b.dead, *b.judge.letter(&rec, 0, reject))
+		b.Dead(b.judge.letter(&rec, 0, reject))
 	}
 }
 

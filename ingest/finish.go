@@ -33,8 +33,13 @@ func (l *lane) store(ctx context.Context, b *batch, lease func(context.Context) 
 	r := b.line.Range
 	b.line.Rows, b.line.DeadLetters, b.line.Hash = uint64(b.block.Rows()), uint64(len(b.dead)), b.block.Hash()
 	b.line.Status = scoring.LineDone
+	if b.compare && !b.mend {
+		if err := l.unheld(ctx, lease); err != nil {
+			return inserted, err
+		}
+	}
 	if b.block.Rows() > 0 {
-		already, err := l.p.Store.Insert(ctx, Insert{Range: r, Block: b.block, Compare: b.compare, Lease: lease})
+		already, err := l.p.Store.Insert(ctx, Insert{Range: r, Block: b.block, Compare: b.compare, InLedger: b.mend, Lease: lease})
 		if err != nil {
 			return inserted, err
 		}
@@ -50,6 +55,10 @@ func (l *lane) store(ctx context.Context, b *batch, lease func(context.Context) 
 		}
 	}
 	inserted = l.p.now()
+	lines := 1
+	if b.mend {
+		lines = 0
+	}
 	b.line.Alerts = uint64(len(b.alerts))
 	for _, step := range []struct {
 		name string
@@ -59,7 +68,7 @@ func (l *lane) store(ctx context.Context, b *batch, lease func(context.Context) 
 		{"write alerts to the outbox", len(b.alerts), func() error { return l.p.Outbox.Write(ctx, b.alerts) }},
 		{"write dead letters to their topic", len(b.dead), func() error { return l.p.DeadLetterTopic.Write(ctx, b.dead) }},
 		{"write dead letters to their table", len(b.dead), func() error { return l.p.Store.DeadLetters(ctx, r, b.dead) }},
-		{"write the ledger", 1, func() error { return l.p.Store.Ledger(ctx, b.line) }},
+		{"write the ledger", lines, func() error { return l.p.Store.Ledger(ctx, b.line) }},
 	} {
 		if step.n == 0 {
 			continue

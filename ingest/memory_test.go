@@ -403,7 +403,7 @@ func reconcileWith(t *testing.T, want string, damage func(*memoryStore)) {
 	var store *memoryStore
 	synctest.Test(t, func(t *testing.T) { store, _ = runAll(t, log, 4, 0) })
 	damage(store)
-	r, err := Reconcile(t.Context(), log, memoryAudit{store}, "agent.events.a", 0, 0, nil)
+	r, err := (&Reconciler{Log: log, Audit: memoryAudit{store}}).Lane(t.Context(), "agent.events.a", 0, 0, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -423,9 +423,30 @@ func reconcileWith(t *testing.T, want string, damage func(*memoryStore)) {
 // memoryAudit reads what a memoryStore holds.
 type memoryAudit struct{ s *memoryStore }
 
-func (a memoryAudit) LedgerLines(_ context.Context, _ string, p, epoch int32) ([]scoring.Line, error) {
-	return a.s.sorted(p, epoch), nil
+func (a memoryAudit) LedgerEnds(_ context.Context, _ string, p, epoch int32) (from, to int64, err error) {
+	for i, l := range a.s.sorted(p, epoch) {
+		if i == 0 {
+			from = l.From
+		}
+		to = max(to, l.To)
+	}
+	return from, to, nil
 }
+
+func (a memoryAudit) LedgerPage(_ context.Context, _ string, p, epoch int32, afterFrom, afterTo, end int64, n int) (list []scoring.Line, err error) {
+	for _, l := range a.s.sorted(p, epoch) {
+		if l.From < l.To && l.To <= end && (l.From > afterFrom || l.From == afterFrom && l.To > afterTo) {
+			if last := len(list) - 1; last >= 0 && list[last].Range == l.Range {
+				list[last] = l
+			} else if len(list) < ledgerPage {
+				list = append(list, l)
+			}
+		}
+	}
+	return list, nil
+}
+
+func (a memoryAudit) Kept(context.Context) (rows, letters int64, err error) { return 0, 0, nil }
 
 func (a memoryAudit) Stored(_ context.Context, r scoring.Range, yield func(StoredOffset)) error {
 	for o := r.From; o < r.To; o++ {
@@ -433,7 +454,7 @@ func (a memoryAudit) Stored(_ context.Context, r scoring.Range, yield func(Store
 		s := StoredOffset{Offset: o, Rows: uint64(len(a.s.rows[origin]))}
 		s.Distinct = min(s.Rows, 1)
 		if _, dead := a.s.letters[origin]; dead {
-			s.DeadLetters = 1
+			s.DeadLetters, s.Both = 1, s.Distinct
 		}
 		if s.Rows+s.DeadLetters > 0 {
 			yield(s)

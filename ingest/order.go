@@ -40,6 +40,8 @@ const (
 type Orders interface {
 	OpenOrders(ctx context.Context) ([]Order, error)
 	AnswerOrder(ctx context.Context, o Order, answer, detail, by string) error
+	// HeldBy names who mends the lane right now, "" for nobody.
+	HeldBy(ctx context.Context, topic string, partition, epoch int32) (who string, err error)
 }
 
 // errAgain says that an order was obeyed: the lane starts again from what the ledger says.

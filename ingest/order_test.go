@@ -27,6 +27,8 @@ func (m *memoryOrders) give(o Order) string {
 	return o.ID
 }
 
+func (m *memoryOrders) HeldBy(context.Context, string, int32, int32) (string, error) { return "", nil }
+
 func (m *memoryOrders) answer(id string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -113,7 +115,7 @@ func TestOrders(t *testing.T) {
 		wait("unless it is forced", func() bool { return orders.answer(forced) == "done: the lane starts again" })
 		stop()
 		wg.Wait()
-		r, err := Reconcile(t.Context(), log, memoryAudit{store}, "agent.events.a", 0, 0, nil)
+		r, err := (&Reconciler{Log: log, Audit: memoryAudit{store}}).Lane(t.Context(), "agent.events.a", 0, 0, false)
 		if err != nil || !r.OK() || r.Skipped != 50 {
 			t.Errorf("%+v, %v: want 50 offsets skipped and no finding", r, err)
 		}

@@ -148,7 +148,7 @@ func TestPoisonIsFound(t *testing.T) {
 					t.Errorf("poison at %v: the ledger lists %v, dead letters are %v", bad, listed, letters)
 				}
 				checkLines(t, store.sorted(0, 0), 300)
-				if r, err := Reconcile(t.Context(), log, memoryAudit{store}, "agent.events.a", 0, 0, nil); err != nil || !r.OK() {
+				if r, err := (&Reconciler{Log: log, Audit: memoryAudit{store}}).Lane(t.Context(), "agent.events.a", 0, 0, false); err != nil || !r.OK() {
 					t.Errorf("%v, %+v", err, r)
 				}
 			})

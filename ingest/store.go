@@ -50,7 +50,11 @@ type Insert struct {
 	// Compare says that rows of the range may be stored by an earlier owner under other bounds: only what the
 	// table lacks goes in.
 	Compare bool
-	Lease   func(context.Context) error
+	// InLedger says that the range was done before: nobody but who mends it stores rows of it.
+	InLedger bool
+	// Replay says that it is a dead letter's replay, which has a token of its own.
+	Replay bool
+	Lease  func(context.Context) error
 }
 
 // Position is where a lane stands according to the database.

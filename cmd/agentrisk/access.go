@@ -109,10 +109,11 @@ func (c *Config) kafkaRights(role, principal, provider string) []kafkaRight {
 		}
 	case roleOperator:
 		for _, t := range events {
-			add("READ", "topic", t, "reconcile and check: read what the log holds")
-			add("WRITE", "topic", t, "replay dead letters")
+			add("READ", "topic", t, "reconcile, replay and check: read what the log holds")
 		}
 		add("READ", "topic", dead, "look at dead letters")
+		add("WRITE", "topic", dead, "reconcile --repair: write the ones that are missing")
+		add("WRITE", "topic", outbox, "repair and replay: write the alerts of what is stored late")
 		for _, t := range append(events, outbox, refused, dead) {
 			add("CREATE", "topic", t, "migrate: make topics")
 			add("DESCRIBE", "topic", t, "migrate: see that they are there")

@@ -126,6 +126,10 @@ func (p *parts) lanes(ctx context.Context, only string) (list []laneView, err er
 		if only != "" && topic != only {
 			continue
 		}
+		binding, err := p.bindingOf(topic)
+		if err != nil {
+			return nil, err
+		}
 		bounds, err := p.kafka.Offsets(ctx, topic)
 		if err != nil {
 			return nil, err
@@ -139,7 +143,7 @@ func (p *parts) lanes(ctx context.Context, only string) (list []laneView, err er
 			return nil, err
 		}
 		for _, b := range bounds {
-			l := laneView{Topic: topic, Partition: b.Partition, Epoch: p.binding(topic).Epoch, State: "nobody", Start: b.First, End: b.Next, Done: b.First, Committed: committed[b.Partition].Offset}
+			l := laneView{Topic: topic, Partition: b.Partition, Epoch: binding.Epoch, State: "nobody", Start: b.First, End: b.Next, Done: b.First, Committed: committed[b.Partition].Offset}
 			if to, epoch, _, err := ingest.Planned(committed[b.Partition].Metadata); err == nil && epoch == l.Epoch {
 				l.PlanTo = to
 			}
@@ -171,16 +175,6 @@ func (l *laneView) hear(owners map[int32]kafka.Owner, said []clickhouse.LaneStat
 		}
 		l.State, l.Reason, l.Detail, l.Since, l.Incarnation, l.Host = s.State, s.Reason, s.Detail, &s.Since, s.Incarnation, s.Host
 	}
-}
-
-// binding of a topic that p.topics found.
-func (p *parts) binding(topic string) *ingest.Binding {
-	for i := range p.config.Bindings {
-		if p.config.Bindings[i].Match(topic) {
-			return &p.config.Bindings[i]
-		}
-	}
-	return &ingest.Binding{}
 }
 
 // orderFlags are what both orders take.

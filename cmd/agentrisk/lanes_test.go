@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/agentrisk/agentrisk/deploy/stacktest"
+	"github.com/agentrisk/agentrisk/ingest/kafka"
 )
 
 // try runs a command of the program that may fail and returns its output and exit status.
@@ -125,5 +126,23 @@ func TestLanesParkedForWantOfALedger(t *testing.T) {
 	}
 	if out, status := s.try("lanes", "resume", "--config", s.config, s.prefix+"alpha/0", "--reason", "x"); status != 1 || !strings.Contains(out, "agentrisk run") {
 		t.Errorf("status %d: %s", status, out)
+	}
+}
+
+// damage runs SQL with the database's name in it; a library that aborted is waited for.
+func (s *system) damage(sql string) {
+	s.t.Helper()
+	s.stack.Query(s.t, fmt.Sprintf(sql, s.database))
+}
+
+// deadLetters publishes n records that are no events.
+func (s *system) deadLetters(n int) {
+	s.t.Helper()
+	var bad []kafka.Message
+	for i := range n {
+		bad = append(bad, kafka.Message{Key: fmt.Append(nil, i), Value: fmt.Appendf(nil, `{"kind":"tool_call","provider.id":"somebody_else","agent.id":"a%d"}`, i)})
+	}
+	if err := s.client().NewProducer(kafka.None).Produce(soon(s.t), s.prefix+"alpha", bad); err != nil {
+		s.t.Fatal(err)
 	}
 }

@@ -135,9 +135,10 @@ type store struct {
 }
 
 var (
-	_ ingest.Store  = store{}
-	_ ingest.Audit  = store{}
-	_ ingest.Orders = store{}
+	_ ingest.Store   = store{}
+	_ ingest.Audit   = store{}
+	_ ingest.Orders  = store{}
+	_ ingest.Mending = store{}
 )
 
 // block gives rows the epoch and cold start of their lane.
@@ -150,7 +151,7 @@ func (b block) Begin(line *scoring.Line, keep redact.Row) {
 func (s store) NewBlock(p *scoring.Pack) ingest.Block { return block{clickhouse.NewBlock(p, s.key)} }
 
 func (s store) Insert(ctx context.Context, req ingest.Insert) (uint64, error) {
-	already, err := s.db.Store(ctx, clickhouse.Request{Range: req.Range, Block: req.Block.(block).Block, Compare: req.Compare, Lease: req.Lease})
+	already, err := s.db.Store(ctx, clickhouse.Request{Range: req.Range, Block: req.Block.(block).Block, Compare: req.Compare, InLedger: req.InLedger, Replay: req.Replay, Lease: req.Lease})
 	if park, ok := err.(*clickhouse.ParkError); ok {
 		return 0, &ingest.Park{Reason: ingest.ParkStore, Detail: park.Detail}
 	}
@@ -186,8 +187,38 @@ func (s store) LoadSnapshot(ctx context.Context, topic string, partition, epoch 
 	})
 }
 
-func (s store) LedgerLines(ctx context.Context, topic string, partition, epoch int32) ([]scoring.Line, error) {
-	return s.db.Lines(ctx, scoring.Range{Topic: topic, Partition: partition, Epoch: epoch, From: -1, To: 1 << 62})
+func (s store) LedgerEnds(ctx context.Context, topic string, partition, epoch int32) (from, to int64, err error) {
+	return s.db.LedgerEnds(ctx, topic, partition, epoch)
+}
+
+func (s store) LedgerPage(ctx context.Context, topic string, partition, epoch int32, afterFrom, afterTo, end int64, n int) ([]scoring.Line, error) {
+	return s.db.LedgerPage(ctx, topic, partition, epoch, afterFrom, afterTo, end, n)
+}
+
+func (s store) Kept(ctx context.Context) (rows, letters int64, err error) { return s.db.Kept(ctx) }
+
+func (s store) Items(ctx context.Context, r scoring.Range, yield func(int64, int32)) error {
+	return s.db.Items(ctx, r, yield)
+}
+
+func (s store) Merge(ctx context.Context, r scoring.Range) ([]string, error) {
+	return s.db.Merge(ctx, r)
+}
+
+func (s store) DropLetters(ctx context.Context, r scoring.Range) (int, error) {
+	return s.db.DropLetters(ctx, r)
+}
+
+func (s store) Hold(ctx context.Context, topic string, partition, epoch int32, id, who string) ([]string, error) {
+	return s.db.Hold(ctx, topic, partition, epoch, id, who, ingest.HoldTime)
+}
+
+func (s store) Release(ctx context.Context, topic string, partition, epoch int32, id string) error {
+	return s.db.Release(ctx, topic, partition, epoch, id)
+}
+
+func (s store) HeldBy(ctx context.Context, topic string, partition, epoch int32) (string, error) {
+	return s.db.HeldBy(ctx, topic, partition, epoch)
 }
 
 func (s store) Stored(ctx context.Context, r scoring.Range, yield func(ingest.StoredOffset)) error {

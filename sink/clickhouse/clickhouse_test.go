@@ -487,7 +487,7 @@ func TestStoredOffsets(t *testing.T) {
 	if err := db.Stored(t.Context(), rng(0, 10), func(o StoredOffset) { got = append(got, o) }); err != nil {
 		t.Fatal(err)
 	}
-	if want := []StoredOffset{{0, 1, 1, 0, 0}, {1, 2, 1, 0, 0}, {2, 1, 1, 1, 1}, {5, 0, 0, 1, 0}}; !slices.Equal(got, want) {
+	if want := []StoredOffset{{0, 1, 1, 0, 0, 0}, {1, 2, 1, 0, 0, 0}, {2, 1, 1, 1, 1, 0}, {5, 0, 0, 1, 0, 0}}; !slices.Equal(got, want) {
 		t.Errorf("%+v", got)
 	}
 }

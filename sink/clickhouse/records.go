@@ -114,30 +114,30 @@ func (db *DB) titles(ctx context.Context, pack string) (map[string][2]string, er
 	return out, rows.Err()
 }
 
-// StoredOffset counts what the tables hold of one offset.
+// StoredOffset counts what the tables hold of one offset. A dead letter whose item has a row that came of its replay
+// counts as replayed and not as a dead letter.
 type StoredOffset struct {
 	Offset      int64
 	Rows        uint64
 	Distinct    uint64
 	DeadLetters uint64
 	Both        uint64
+	Replayed    uint64
 }
 
 // Stored calls yield for every offset of the range that has rows or dead letters, in order.
 func (db *DB) Stored(ctx context.Context, r scoring.Range, yield func(StoredOffset)) error {
-	const in = " WHERE topic = ? AND partition = ? AND epoch = ? AND offset >= ? AND offset < ?"
-	args := []any{r.Topic, r.Partition, r.Epoch, r.From, r.To, r.Topic, r.Partition, r.Epoch, r.From, r.To}
-	rows, err := db.conn.Query(ctx, `SELECT offset, sum(v), countIf(v > 0), countIf(d > 0), countIf(v > 0 AND d > 0) FROM (
-		SELECT offset, item, sum(v) AS v, sum(d) AS d FROM (
-			SELECT offset, item, 1 AS v, 0 AS d FROM `+db.table("verdicts")+in+` UNION ALL SELECT offset, item, 0, 1 FROM `+db.table("dead_letters")+in+`
-		) GROUP BY offset, item) GROUP BY offset ORDER BY offset`, args...)
+	rows, err := db.conn.Query(ctx, `SELECT offset, sum(v), countIf(v > 0), countIf(d > 0 AND p = 0), countIf(v > 0 AND d > 0 AND p = 0), countIf(p > 0) FROM (
+		SELECT offset, item, sum(v) AS v, sum(d) AS d, sum(p) AS p FROM (
+			SELECT offset, item, 1 AS v, 0 AS d, has(flags, 'replayed') AS p FROM `+db.table("verdicts")+inRange+` UNION ALL SELECT offset, item, 0, 1, 0 FROM `+db.table("dead_letters")+inRange+`
+		) GROUP BY offset, item) GROUP BY offset ORDER BY offset`, append(rangeArgs(r), rangeArgs(r)...)...)
 	if err != nil {
 		return fmt.Errorf("clickhouse: stored offsets of %s: %w", r, err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var s StoredOffset
-		if err := rows.Scan(&s.Offset, &s.Rows, &s.Distinct, &s.DeadLetters, &s.Both); err != nil {
+		if err := rows.Scan(&s.Offset, &s.Rows, &s.Distinct, &s.DeadLetters, &s.Both, &s.Replayed); err != nil {
 			return fmt.Errorf("clickhouse: stored offsets of %s: %w", r, err)
 		}
 		yield(s)

@@ -21,7 +21,12 @@ type Request struct {
 	// Compare says that rows of the range may be stored already: by a predecessor under this plan, or under other
 	// bounds by one whose ledger was lost.
 	Compare bool
-	Lease   func(context.Context) error // called before each send; its error is returned as it is
+	// InLedger says that the range was done before: only inserts of this very range may still run, and the lane's others
+	// are left alone.
+	InLedger bool
+	// Replay names a dead letter's replay: it has tokens of its own.
+	Replay bool
+	Lease  func(context.Context) error // called before each send; its error is returned as it is
 }
 
 // maxRounds bounds how often a range is compared and completed before the lane parks.
@@ -64,7 +69,7 @@ func (db *DB) Store(ctx context.Context, req Request) (already uint64, err error
 			return 0, err
 		}
 	}
-	for round, token := 0, db.token(req.Range); missing.Rows() > 0; round++ {
+	for round, token := 0, req.token(db); missing.Rows() > 0; round++ {
 		out, err := db.insist(ctx, req, missing, token)
 		if err != nil {
 			return 0, err
@@ -82,7 +87,7 @@ func (db *DB) Store(ctx context.Context, req Request) (already uint64, err error
 		if missing, err = db.lacking(ctx, req); err != nil {
 			return 0, err
 		}
-		token = fmt.Sprintf("%s|%s|%d", db.token(req.Range), missing.setHash(), round)
+		token = fmt.Sprintf("%s|%s|%d", req.token(db), missing.setHash(), round)
 	}
 	return uint64(b.Rows()), nil
 }
@@ -103,7 +108,7 @@ func (b *Block) check(r scoring.Range) error {
 func (db *DB) insist(ctx context.Context, req Request, b *Block, token string) (out outcome, err error) {
 	err = db.again(ctx, req, func() (err error) {
 		if err = db.limit.Wait(ctx); err == nil {
-			out, err = db.send(ctx, b, token, db.queryID(req.Range))
+			out, err = db.send(ctx, b, token, req.queryID(db))
 		}
 		return err
 	})
@@ -113,7 +118,7 @@ func (db *DB) insist(ctx context.Context, req Request, b *Block, token string) (
 // lacking ends every insert of the lane that still runs and returns the rows that the table then lacks.
 func (db *DB) lacking(ctx context.Context, req Request) (missing *Block, err error) {
 	err = db.again(ctx, req, func() error {
-		stored, err := db.compare(ctx, req.Range)
+		stored, err := db.compare(ctx, req)
 		if err == nil {
 			missing = req.Block.without(stored)
 		}
@@ -122,10 +127,29 @@ func (db *DB) lacking(ctx context.Context, req Request) (missing *Block, err err
 	return missing, err
 }
 
-func (db *DB) compare(ctx context.Context, r scoring.Range) (stored map[place]uint64, err error) {
+// token and queryID name what the request inserts.
+func (req *Request) token(db *DB) string {
+	if req.Replay {
+		return db.token(req.Range) + "|replay"
+	}
+	return db.token(req.Range)
+}
+
+func (req *Request) queryID(db *DB) string {
+	if req.Replay {
+		return db.queryID(req.Range) + "|replay"
+	}
+	return db.queryID(req.Range)
+}
+
+func (db *DB) compare(ctx context.Context, req Request) (stored map[place]uint64, err error) {
+	r, kill := req.Range, db.lanePrefix(req.Range)
+	if req.InLedger {
+		kill = req.queryID(db)
+	}
 	ctx, cancel := context.WithTimeout(ctx, db.deadline)
 	defer cancel()
-	if err := db.native.killInserts(ctx, db.lanePrefix(r)); err != nil {
+	if err := db.native.killInserts(ctx, kill); err != nil {
 		return nil, fmt.Errorf("clickhouse: end inserts of %s: %w", r, err)
 	}
 	c, err := db.native.get(ctx)
@@ -158,11 +182,11 @@ func (db *DB) compare(ctx context.Context, r scoring.Range) (stored map[place]ui
 // expired reports whether the block's day is at the edge of the table's retention, within two days, or beyond.
 func (db *DB) expired(ctx context.Context, req Request) (old bool, err error) {
 	err = db.again(ctx, req, func() error {
-		var days uint32
-		if err := db.conn.QueryRow(ctx, `SELECT toUInt32OrZero(extract(engine_full, 'toIntervalDay\\((\\d+)\\)')) FROM system.tables WHERE database = ? AND name = 'verdicts'`, db.cfg.Database).Scan(&days); err != nil {
-			return fmt.Errorf("clickhouse: retention of verdicts: %w", err)
+		days, err := db.retention(ctx, "verdicts")
+		if err != nil {
+			return err
 		}
-		edge := time.Now().AddDate(0, 0, 2-int(days))
+		edge := time.Now().AddDate(0, 0, 2-days)
 		old = days > 0 && time.Unix(req.Block.day*86_400, 0).Before(edge)
 		return nil
 	})
