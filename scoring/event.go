@@ -48,10 +48,11 @@ const (
 	FlagRuleFailed                     // a rule could not be evaluated and did not match
 	FlagDeriveFailed                   // a derivation gave up
 	FlagDerived                        // a derived field was filled
+	FlagReplayed                       // it was a dead letter, and an operator had it judged again
 )
 
 // FlagNames are the stored names, in bit order.
-var FlagNames = []string{"bad_utf8", "time_missing", "time_clamped", "late", "duplicate", "id_reused", "cold", "rule_failed", "derive_failed", "derived"}
+var FlagNames = []string{"bad_utf8", "time_missing", "time_clamped", "late", "duplicate", "id_reused", "cold", "rule_failed", "derive_failed", "derived", "replayed"}
 
 // Names lists the names of the flags that are set.
 func (f Flags) Names() []string {

@@ -49,7 +49,7 @@
 //
 // # The commands
 //
-// One file a command: run, score, rules, check, migrate, notify, reconcile, simulate, receive,
+// One file a command: run, score, rules, check, migrate, notify, reconcile, lanes, dlq, simulate, receive,
 // health, access, config, schema, version. status.go holds exit statuses and what every command shares; documents that are
 // made from the code are listed in documents_test.go, and `make docs` writes them.
 package main

@@ -53,7 +53,7 @@ commands, rules, formats and topics: ` + "`source <(agentrisk completion bash)`"
 		SilenceErrors: true,
 	}
 	root.AddCommand(
-		runCommand(), scoreCommand(), rulesCommand(), migrateCommand(), notifyCommand(), reconcileCommand(), lanesCommand(), checkCommand(),
+		runCommand(), scoreCommand(), rulesCommand(), migrateCommand(), notifyCommand(), reconcileCommand(), lanesCommand(), dlqCommand(), checkCommand(),
 		simulateCommand(), receiveCommand(), healthCommand(), configCommand(), keysCommand(), accessCommand(), schemaCommand(), versionCommand(),
 		trialCommand(),
 	)
