@@ -75,7 +75,7 @@ func TestHistory37LogStartsBeyondThePlan(t *testing.T) {
 		if len(lost) != 1 || lost[0].From != 200 || lost[0].To != 210 || lost[0].Rows != 0 {
 			t.Errorf("lost lines %+v", lost)
 		}
-		if r, err := Reconcile(t.Context(), log, memoryAudit{store}, "agent.events.a", 0, 0, nil); err != nil || !r.OK() || r.NotInLog != 210 {
+		if r, err := (&Reconciler{Log: log, Audit: memoryAudit{store}}).Lane(t.Context(), "agent.events.a", 0, 0, false); err != nil || !r.OK() || r.NotInLog != 210 {
 			t.Errorf("%v, %+v", err, r)
 		}
 	})

@@ -21,11 +21,12 @@ func (p *parts) atRest(ctx context.Context) (pipeline *ingest.Pipeline, close fu
 	if err != nil {
 		return nil, nil, err
 	}
-	pack, err := loadPack(p.config.Pack)
+	ours, err := loadPack(p.config.Pack)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := p.db.PutPack(ctx, pack.Pack, pack.Canonical()); err != nil {
+	active, err := p.activePack(ctx, ours)
+	if err != nil {
 		return nil, nil, err
 	}
 	state, key, err := p.config.keys()
@@ -49,7 +50,7 @@ func (p *parts) atRest(ctx context.Context) (pipeline *ingest.Pipeline, close fu
 	}
 	pipeline, err = ingest.New(ingest.Config{
 		Log: kafka.NewLog(p.kafka), Store: store{p.db, key}, Outbox: outbox, DeadLetterTopic: dead,
-		Pack: pack.Pack, Engine: scoring.Options{Key: state, MaxBytes: int64(p.config.Memory.State)},
+		Pack: active.pack.Pack, Packs: p.packs, Engine: scoring.Options{Key: state, MaxBytes: int64(p.config.Memory.State)},
 		Key: key, Bindings: p.config.Bindings, Budget: budget, Logger: p.log,
 		Cluster: cluster, Deployment: deployment, Incarnation: newIncarnation(),
 	})
