@@ -59,11 +59,12 @@ var prefixes = func() (t [256][]prefix) {
 	return t
 }()
 
-// find returns where the finding that begins at p ends, and its mark; 0 when none begins there.
-func find(s string, p int) (to int, mark string) {
+// find returns where the finding that begins at p ends, and its mark; 0 when none begins there. With inner the text was
+// itself encoded, and what is encoded in it is not looked into.
+func find(s string, p int, inner bool) (to int, mark string) {
 	c := s[p]
 	var prev byte
-	if p > 0 {
+	if p > 0 && !escape(s, p-1) {
 		prev = s[p-1]
 	}
 	switch {
@@ -97,8 +98,18 @@ func find(s string, p int) (to int, mark string) {
 		if to := opaque(s, p); to > 0 {
 			return to, markSecret
 		}
+		if !inner && prev != '+' && prev != '/' {
+			if to := encoded(s, p); to > 0 {
+				return to, markSecret
+			}
+		}
 	}
 	return 0, ""
+}
+
+// escape reports whether s[p] is the letter of a line break or tab as JSON and shells write them: no part of a word.
+func escape(s string, p int) bool {
+	return p > 0 && s[p-1] == '\\' && (s[p] == 'n' || s[p] == 'r' || s[p] == 't')
 }
 
 func (x *prefix) match(s string, p int, prev byte) int {
@@ -170,7 +181,7 @@ func number(s string, p int) (to int, mark string) {
 			n++
 			j++
 		}
-		if n == 17 && j < len(s) && (s[j] == 'X' || s[j] == 'x') && (j+1 == len(s) || !is(s[j+1], alpha|digit)) && resident(d[:17], 'X') {
+		if n == 17 && j < len(s) && (s[j] == 'X' || s[j] == 'x') && resident(d[:17], 'X') {
 			return j + 1, markID
 		}
 		if m := kindOf(d[:n]); m != "" {

@@ -163,7 +163,7 @@ func (r *Redactor) text(a Action, s string, max int) string {
 	return Text(s, max)
 }
 
-// Letter redacts a dead letter; value is the whole record, of which the letter keeps the beginning. A record that is no
+// Letter redacts a dead letter; value is the whole record, of which the letter keeps the beginning if it is a text. A record that is no
 // event has no fields that a policy could name, so what would fingerprint or drop a column leaves none of its text.
 // The origin stays: by it the record is found in the log, where it stands whole.
 func (r *Redactor) Letter(d *scoring.DeadLetter, key, value []byte) {
@@ -176,9 +176,23 @@ func (r *Redactor) Letter(d *scoring.DeadLetter, key, value []byte) {
 	default:
 		d.Key = []byte(Text(string(key), letterKey))
 	}
-	if r.plan.letters == Excerpt && !r.ids {
+	if r.plan.letters == Excerpt && !r.ids && !isBinary(value) {
 		d.Head = []byte(Text(unescape(string(value)), letterHead))
 	}
+}
+
+// isBinary reports whether a record is no text, as protobuf is none. Beside the bytes of lengths and tags, which may be
+// letters and digits, no form can be told, so nothing of it is kept.
+func isBinary(value []byte) bool {
+	if len(value) == 0 || value[0] == '{' || value[0] == '[' {
+		return false
+	}
+	for _, c := range value {
+		if c < 0x20 && !isSpace(c) || c == 0x7f {
+			return true
+		}
+	}
+	return false
 }
 
 // unescape replaces the \uXXXX of JSON by what they mean, so that no mask is led astray by them.

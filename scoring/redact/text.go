@@ -78,6 +78,8 @@ type scan struct {
 	out  []byte
 	from int
 	full bool // the bound is reached
+
+	inner bool // the text was encoded in another
 }
 
 // pass masks once.
@@ -86,6 +88,20 @@ func pass(s string, max int) string {
 		return cut(s, max)
 	}
 	m := scan{s: s, max: max}
+	m.run()
+	if m.from == 0 && m.out == nil {
+		return cut(s, max)
+	}
+	if !m.full {
+		room := max - len(m.out) + utf8.UTFMax // enough to find the border of a character
+		m.out = append(m.out, s[m.from:min(len(s), m.from+room)]...)
+	}
+	return cut(string(m.out), max)
+}
+
+// run masks until the bound is reached.
+func (m *scan) run() {
+	s := m.s
 	for i := 0; i < len(s) && m.room(i); {
 		switch c := s[i]; {
 		case is(c, word):
@@ -96,14 +112,6 @@ func pass(s string, max int) string {
 			i++
 		}
 	}
-	if m.from == 0 && m.out == nil {
-		return cut(s, max)
-	}
-	if !m.full {
-		room := max - len(m.out) + utf8.UTFMax // enough to find the border of a character
-		m.out = append(m.out, s[m.from:min(len(s), m.from+room)]...)
-	}
-	return cut(string(m.out), max)
 }
 
 // shortest text that can hold a finding: ak=x.
@@ -143,7 +151,7 @@ func (m *scan) word(start int) int {
 		if !m.room(p) {
 			return p
 		}
-		to, mark := find(s, p)
+		to, mark := find(s, p, m.inner)
 		if to == 0 {
 			p++
 			continue
@@ -169,7 +177,11 @@ func (m *scan) word(start int) int {
 	if at == 0 {
 		return end
 	}
-	if mark, line := named(s[start:end]); mark != "" {
+	mark, line := named(s[start:end])
+	if mark == "" && escape(s, start) {
+		mark, line = named(s[start+1 : end])
+	}
+	if mark != "" {
 		return m.value(at, mark, line)
 	}
 	return end
@@ -205,7 +217,7 @@ func (m *scan) value(at int, mark string, line bool) int {
 		for at < len(s) && isSpace(s[at]) {
 			at++
 		}
-		begin, end, next := extent(s, at, line)
+		begin, end, next := extent(s, at, line, m.inner)
 		if begin < 0 {
 			break
 		}
@@ -229,7 +241,7 @@ func (m *scan) value(at int, mark string, line bool) int {
 
 // extent returns where the value at a place begins and ends, without its quotes, and what follows it; begin is -1 when
 // there is none. What has no end goes to the end of the text.
-func extent(s string, at int, line bool) (begin, end, next int) {
+func extent(s string, at int, line, inner bool) (begin, end, next int) {
 	if at >= len(s) {
 		return -1, 0, 0
 	}
@@ -238,24 +250,19 @@ func extent(s string, at int, line bool) (begin, end, next int) {
 		slashes++
 	}
 	if slashes < len(s) && isQuote(s[slashes]) {
-		q, depth := s[slashes], slashes-at
-		run := 0
-		for j := slashes + 1; j < len(s); j++ {
-			switch {
-			case s[j] == '\\':
-				run++
-				continue
-			case s[j] == q && run <= depth:
-				return slashes + 1, j - run, j + 1
-			}
-			run = 0
-		}
-		return slashes + 1, len(s), len(s)
+		end, next := closing(s, slashes, slashes-at)
+		return slashes + 1, end, next
 	}
 	if s[at] == '{' || s[at] == '[' {
-		depth := 0
+		depth, run := 0, 0
 		for j := at; j < len(s); j++ {
 			switch s[j] {
+			case '\\':
+				run++
+				continue
+			case '"':
+				_, next := closing(s, j, run)
+				j = next - 1
 			case '{', '[':
 				depth++
 			case '}', ']':
@@ -263,13 +270,14 @@ func extent(s string, at int, line bool) (begin, end, next int) {
 					return at, j + 1, j + 1
 				}
 			}
+			run = 0
 		}
 		return at, len(s), len(s)
 	}
 	j := at
 	for j < len(s) && !stops(s, j, line) {
 		if is(s[j], word) { // a finding that holds spaces goes as a whole
-			if to, _ := find(s, j); to > j {
+			if to, _ := find(s, j, inner); to > j {
 				j = to
 				continue
 			}
@@ -280,6 +288,23 @@ func extent(s string, at int, line bool) (begin, end, next int) {
 		return -1, 0, 0
 	}
 	return at, j, j
+}
+
+// closing returns where the text in quotes that begins at a quote ends, and what follows; the quote stands behind that many
+// backslashes, and the one that ends it behind no more.
+func closing(s string, at, slashes int) (end, next int) {
+	run := 0
+	for j := at + 1; j < len(s); j++ {
+		switch {
+		case s[j] == '\\':
+			run++
+			continue
+		case s[j] == s[at] && run <= slashes:
+			return j - run, j + 1
+		}
+		run = 0
+	}
+	return len(s), len(s)
 }
 
 // stops reports whether a value without quotes ends before j.
@@ -350,6 +375,8 @@ func separator(s string, start, end int) int {
 	switch c := s[k]; c {
 	case ':', '=', '>':
 		n = 1
+	case ',':
+		return member(s, end, k)
 	case '%':
 		if k+3 <= len(s) && s[k+1] == '3' && strings.IndexByte("dDaA", s[k+2]) >= 0 { // = and : in a query
 			n = 3
@@ -376,6 +403,28 @@ func separator(s string, start, end int) int {
 	for k += n; k < len(s) && (s[k] == '=' || s[k] == '>' || s[k] == ':'); k++ {
 	}
 	return k
+}
+
+// member returns where the value begins that stands beside its name, as in {"key": "password", "value": X}; 0 when none
+// does. The name ends at end, its quotes at comma.
+func member(s string, end, comma int) int {
+	if comma == end {
+		return 0
+	}
+	skip := func(k int) int {
+		for k < len(s) && (s[k] == ' ' || s[k] == '\t' || s[k] == '\n' || s[k] == '\r' || s[k] == '\\' || isQuote(s[k])) && k < comma+64 {
+			k++
+		}
+		return k
+	}
+	k := skip(comma + 1)
+	if len(s)-k < len("value") || !strings.EqualFold(s[k:k+len("value")], "value") {
+		return 0
+	}
+	if k = skip(k + len("value")); k == len(s) || s[k] != ':' {
+		return 0
+	}
+	return k + 1
 }
 
 // credentials returns where the credentials after an HTTP scheme in s[start:end] end, 0 when they are none.

@@ -1,6 +1,8 @@
 package redact
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"testing"
@@ -96,6 +98,21 @@ func TestTextMasks(t *testing.T) {
 		{"named passport", "passport no: 99X-77", "99X-77", "passport no: [personal]"},
 		{"named id", "身份证号：不明12", "12", "身份证号：[personal]"},
 
+		{"resident id before letters", "id " + idCard + "abc", idCard[:17], "id [id]abc"},
+		{"resident id, digits, before letters", idCard2 + "abc", idCard2, "[id]abc"},
+
+		// What is beside its name, behind an escape or encoded.
+		{"key and value", `{"key":"password","value":"hunter2"}`, "hunter2", `{"key":"password","value":"[secret]"}`},
+		{"OTLP", `{"key":"api_key","value":{"stringValue":"hun}ter2"}},1`, "ter2", `{"key":"api_key","value":[secret]},1`},
+		{"OTLP in JSON", `"{\"key\":\"api_key\",\"value\":{\"stringValue\":\"hun}ter2\"}}"`, "ter2", `"{\"key\":\"api_key\",\"value\":[secret]}"`},
+		{"a brace in a text", `{"credentials":{"a":"x}y","key":"hunter2"},"b":1}`, "hunter2", `{"credentials":[secret],"b":1}`},
+		{"passport behind an escape", `{"a":"x\n` + passNo + `"}`, passNo, `{"a":"x\n[passport]"}`},
+		{"name behind an escape", `x\npin: 4711`, "4711", `x\npin: [secret]`},
+		{"base64", `"bytes":"` + base64.StdEncoding.EncodeToString([]byte("password: x")) + `",`, "cGFzc3dvcmQ6", `"bytes":"[secret]",`},
+		{"base64 of a mobile", base64.StdEncoding.EncodeToString([]byte(mobile)), "MTM4", "[secret]"},
+		{"base64 without its end", "x " + base64.RawURLEncoding.EncodeToString([]byte(passNo+"?")), "RTEyMzQ1", "x [secret]"},
+		{"hexadecimal", "id " + hex.EncodeToString([]byte(mail)) + ".", hex.EncodeToString([]byte(mail)), "id [secret]."},
+
 		// What a value is made of must not hide what follows.
 		{"chain", "password: passport: hunter2", "hunter2", "password: [secret]"},
 		{"chain, spaces", "password : passport : hunter2 x", "hunter2", "password : [secret] x"},
@@ -134,7 +151,7 @@ func TestTextKeepsWhatIsNoFinding(t *testing.T) {
 		"keyboard=qwerty", "risk-based", "密码重置页面", "项目编号 20261129", "订单 1234567890123", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
 		"/usr/local/lib/python3.12/site-packages/requests/Session2.py", "user@localhost", "git@host", "C:\\Users\\Bob", "E1234567", "E123456789", "1381234567", "138123456789",
 		"110105194912310022", "4111111111111112", "ghp_short", "AKIASHORT", "sk-learn", "eyJhb", "<b>bold</b>", "中文内容，没有什么特别的。", "a\xff\xfeb",
-		"get_webpage", "agent.id = backup-7, net.bytes_out = 4096", "convention-2026", "mcp://tools.example/server", "Qwen2.5-72B-Instruct-GPTQ-Int4",
+		"get_webpage", "aGVsbG8gd29ybGQ=", "internationalization", `{"key":"colour","value":{"stringValue":"red"}}`, `C:\\new\\texts`, "agent.id = backup-7, net.bytes_out = 4096", "convention-2026", "mcp://tools.example/server", "Qwen2.5-72B-Instruct-GPTQ-Int4",
 	} {
 		if got := Text(s, 4096); got != s {
 			t.Errorf("Text(%q) = %q", s, got)
@@ -183,8 +200,8 @@ func TestTextDoesNotAllocateWithoutFindings(t *testing.T) {
 
 // Texts made to be slow: the work must grow as the text does. A quadratic scan would take minutes.
 func TestTextIsLinear(t *testing.T) {
-	for _, piece := range []string{"a", "1", "-", "/", "a/", "A1/", "a-", "sk-", "eyJ", "eyJ.", "ghp_", "AKIA", "@", "a@", "a@b.", ":", "a:", "://", "a://", "a://b:", "password", "password:",
-		"password=\"", "token [", "{", "\"", "\\", "\\\"", "1 ", "1-", "Bearer ", "basic\n", "-----BEGIN ", "-----BEGIN PRIVATE", "密", "密码", "密码：", " ", "passphrase "} {
+	for _, piece := range []string{"a", "1", "-", "/", "a/", "A1/", "a-", "sk-", "eyJ", "eyJ.", "MTM5", "A/", "31", "ghp_", "AKIA", "@", "a@", "a@b.", ":", "a:", "://", "a://", "a://b:", "password", "password:",
+		"password=\"", "password={\"", `"key":"pwd","value":{`, "\\n", "token [", "{", "\"", "\\", "\\\"", "1 ", "1-", "Bearer ", "basic\n", "-----BEGIN ", "-----BEGIN PRIVATE", "密", "密码", "密码：", " ", "passphrase "} {
 		s := strings.Repeat(piece, 1<<18/len(piece))
 		if got := Text(s, 1<<20); len(got) > 1<<20 {
 			t.Errorf("%q: %d bytes", piece, len(got))
