@@ -69,6 +69,7 @@ type chunk struct {
 	topic     string
 	partition int32
 	batch     *Batch
+	headers   []ingest.Header
 	stopped   bool
 	end       int64 // where a suspect batch begins, when stopped
 }
@@ -101,11 +102,21 @@ func (c *chunk) Next(e *ingest.Entry) bool {
 		case c.batch.Aborted:
 			e.Kind = ingest.EntryAborted
 		default:
-			e.Record = ingest.Record{Topic: c.topic, Partition: c.partition, Offset: r.Offset, Time: r.Time, Key: r.Key, Value: r.Value}
+			e.Record = ingest.Record{Topic: c.topic, Partition: c.partition, Offset: r.Offset, Time: r.Time, Key: r.Key, Value: r.Value, Headers: c.headersOf(r)}
 		}
 		return true
 	}
 	return false
+}
+
+// headersOf is what CloudEvents in binary mode and tracing put beside a value. Like the record it is valid until the next
+// one.
+func (c *chunk) headersOf(r *Record) []ingest.Header {
+	c.headers = c.headers[:0]
+	for _, h := range r.Headers {
+		c.headers = append(c.headers, ingest.Header{Key: string(h.Key), Value: h.Value})
+	}
+	return c.headers
 }
 
 // corrupt makes an entry of a batch that cannot be read, or ends the chunk in front of it to fetch it again.
