@@ -13,6 +13,7 @@ import (
 	"github.com/agentrisk/agentrisk/ingest/fleet"
 	"github.com/agentrisk/agentrisk/rules"
 	"github.com/agentrisk/agentrisk/scoring"
+	"github.com/agentrisk/agentrisk/scoring/redact"
 	"github.com/agentrisk/agentrisk/sink/clickhouse"
 )
 
@@ -30,7 +31,7 @@ func BenchmarkStages(b *testing.B) {
 			lines [][]byte
 		}{"recorded", recordedLines(b, dir, 50_000)})
 	}
-	stages := []string{"decode", "derive", "judge", "append"}
+	stages := []string{"decode", "derive", "judge", "redact", "append"}
 	for _, feed := range feeds {
 		for n, stage := range stages {
 			b.Run(feed.name+"/"+stage, func(b *testing.B) { stagesUpTo(b, feed.lines, n) })
@@ -52,9 +53,11 @@ func stagesUpTo(b *testing.B, lines [][]byte, last int) {
 		v       scoring.Verdict
 		scratch scoring.DeriveScratch
 		engine  *scoring.Engine
+		redact  = redact.Default()
 		block   = clickhouse.NewBlock(pack.Pack, [16]byte{})
 		rec     = ingest.Record{Topic: "agent.events.bench"}
 	)
+	block.Keep = redact.Row()
 	item := func(_ int32, reject *scoring.Reject) {
 		if reject != nil {
 			b.Fatal(reject)
@@ -65,7 +68,10 @@ func stagesUpTo(b *testing.B, lines [][]byte, last int) {
 		if last >= 2 {
 			engine.Judge(&e, &v)
 		}
-		if last >= 3 {
+		if last >= 3 && redact.Event(&e) {
+			engine.Explain(&v)
+		}
+		if last >= 4 {
 			e.Origin = scoring.Origin{Topic: rec.Topic, Offset: rec.Offset}
 			block.Append(&e, &v)
 		}

@@ -5,7 +5,7 @@ import "unicode/utf8"
 // Bounds of an encoded text, in digits: shorter ones hold nothing, and of longer ones the beginning decides.
 const (
 	fewestEncoded = 12
-	mostEncoded   = 4096
+	mostEncoded   = 512
 )
 
 // encoded returns where a word in base64 or hexadecimal ends that stands for a text with findings, else 0. Bytes stand

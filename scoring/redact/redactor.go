@@ -1,6 +1,7 @@
 package redact
 
 import (
+	"hash/maphash"
 	"slices"
 	"strings"
 
@@ -21,13 +22,12 @@ type Redactor struct {
 }
 
 const (
-	numFields     = len(scoring.Fields)
-	cleanKeys     = numFields
-	cleanValues   = numFields + 1
-	letterDetail  = 512     // bytes
-	letterKey     = 256     // bytes
-	letterHead    = 1 << 10 // bytes
-	longestOfMemo = 64
+	numFields    = len(scoring.Fields)
+	cleanKeys    = numFields
+	cleanValues  = numFields + 1
+	letterDetail = 512     // bytes
+	letterKey    = 256     // bytes
+	letterHead   = 1 << 10 // bytes
 )
 
 // Row is what the sink of rows must know of the policy: what becomes of content, which the event holds as it was sent.
@@ -86,14 +86,18 @@ func (r *Redactor) Row() Row { return r.row }
 func (r *Redactor) Event(e *scoring.Event) (changed bool) {
 	for _, id := range r.masked {
 		s := e.Str(id)
-		if len(s) < shortest || r.clean[id].knows(s) {
+		if len(s) < shortest {
+			continue
+		}
+		hash, clean := r.clean[id].knows(s)
+		if clean {
 			continue
 		}
 		if t := Text(s, int(scoring.Fields[id].Max)); t != s {
 			e.SetStr(id, t)
 			changed = true
 		} else {
-			r.clean[id].learn(s)
+			r.clean[id].learn(hash)
 		}
 	}
 	for _, id := range r.acts {
@@ -105,14 +109,18 @@ func (r *Redactor) Event(e *scoring.Event) (changed bool) {
 	for _, id := range r.lists {
 		l := e.List(id)
 		for i, s := range l {
-			if r.actions[id] == Mask && (len(s) < shortest || r.clean[id].knows(s)) {
-				continue
+			var hash uint64
+			if r.actions[id] == Mask {
+				var clean bool
+				if hash, clean = r.clean[id].knows(s); clean || len(s) < shortest {
+					continue
+				}
 			}
 			if t := r.text(r.actions[id], s, int(scoring.Fields[id].Max)); t != s {
 				l[i] = t
 				changed = true
 			} else {
-				r.clean[id].learn(s)
+				r.clean[id].learn(hash)
 			}
 		}
 	}
@@ -129,23 +137,28 @@ func (r *Redactor) attributes(e *scoring.Event) {
 	}
 	for i := range e.Attributes {
 		a := &e.Attributes[i]
-		asked := !r.clean[cleanKeys].knows(a.Key)
+		keyHash, known := r.clean[cleanKeys].knows(a.Key)
+		asked := !known
 		switch {
 		case r.plan.attributes == Fingerprint:
 			a.Value = r.text(Fingerprint, a.Value, 0)
 		case asked:
 			a.Value = Value(a.Key, a.Value, scoring.MaxAttribute)
-		case len(a.Value) >= shortest && !r.clean[cleanValues].knows(a.Value):
+		case len(a.Value) >= shortest:
+			hash, clean := r.clean[cleanValues].knows(a.Value)
+			if clean {
+				break
+			}
 			if t := Text(a.Value, scoring.MaxAttribute); t != a.Value {
 				a.Value = t
 			} else {
-				r.clean[cleanValues].learn(t)
+				r.clean[cleanValues].learn(hash)
 			}
 		}
 		if asked {
 			key := Text(a.Key, scoring.MaxName)
 			if mark, _ := named(a.Key); key == a.Key && mark == "" {
-				r.clean[cleanKeys].learn(key)
+				r.clean[cleanKeys].learn(keyHash)
 			}
 			a.Key = key
 		}
@@ -230,29 +243,19 @@ func escaped(s string) (c rune, ok bool) {
 	return c, c >= 0x20
 }
 
-// memo remembers a few texts in which nothing was found: most columns say the same few words again and again.
-type memo [8]struct {
-	n    uint8
-	text [longestOfMemo]byte
+// memo remembers texts in which nothing was found, by their hashes: most columns say the same words again and again.
+// The hash is keyed by chance, so nobody can make a secret that passes for another text.
+type memo [64]uint64
+
+var memoSeed = maphash.MakeSeed()
+
+// knows reports whether nothing is found in a text, and its hash for learn.
+func (m *memo) knows(s string) (hash uint64, ok bool) {
+	hash = maphash.String(memoSeed, s) | 1 // 0 is an empty place
+	return hash, m[hash>>1%uint64(len(m))] == hash
 }
 
-func (m *memo) knows(s string) bool {
-	if len(s) == 0 || len(s) > longestOfMemo {
-		return false
-	}
-	x := &m[slot(s)]
-	return int(x.n) == len(s) && string(x.text[:len(s)]) == s
-}
-
-func (m *memo) learn(s string) {
-	if len(s) == 0 || len(s) > longestOfMemo {
-		return
-	}
-	x := &m[slot(s)]
-	x.n = uint8(copy(x.text[:], s))
-}
-
-func slot(s string) int { return (len(s) + int(s[len(s)-1])*3 + int(s[len(s)/2])*5) & 7 }
+func (m *memo) learn(hash uint64) { m[hash>>1%uint64(len(m))] = hash }
 
 // Columns lists the columns that are kept as they were sent, sorted.
 func (r *Redactor) Columns() (kept []string) {
