@@ -96,10 +96,11 @@ func (c *Client) Committed(ctx context.Context, group, topic string, partitions 
 		err = fmt.Errorf("the broker answered for %d of %d partitions", len(found), len(partitions))
 	}
 	if err != nil {
+		resource, name := "group", group
 		if errors.Is(err, kafka.TopicAuthorizationFailed) {
-			err = denied(err, "DESCRIBE", "topic", topic)
+			resource, name = "topic", topic
 		}
-		return nil, fmt.Errorf("kafka: commits of group %s on %s: %w", group, topic, denied(err, "DESCRIBE", "group", group))
+		return nil, fmt.Errorf("kafka: commits of group %s on %s: %w", group, topic, denied(err, "READ or DESCRIBE", resource, name))
 	}
 	return found, nil
 }
