@@ -59,7 +59,7 @@ func TestKeys(t *testing.T) {
 		t.Errorf("after a rotation: state key kept %v, fingerprint key kept %v", again == state, first == second)
 	}
 	listed, err := command(t, "", "keys", "list", path)
-	if err != nil || strings.Index(listed, second.ID()) < 0 || strings.Index(listed, second.ID()) > strings.Index(listed, first.ID()) {
+	if err != nil || !strings.Contains(listed, second.ID()) || strings.Index(listed, second.ID()) > strings.Index(listed, first.ID()) {
 		t.Errorf("list: %v\n%s", err, listed)
 	}
 	if out, err := command(t, "", "keys", "list", path, "--output", "json"); err != nil || !strings.Contains(out, `"key_id": "`+first.ID()+`"`) {

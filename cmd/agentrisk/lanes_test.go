@@ -38,17 +38,6 @@ func (s *system) lanes() (list []laneView) {
 	return list
 }
 
-func (s *system) lane(topic string, partition int32) laneView {
-	s.t.Helper()
-	for _, l := range s.lanes() {
-		if l.Topic == topic && l.Partition == partition {
-			return l
-		}
-	}
-	s.t.Fatalf("no lane %s/%d", topic, partition)
-	return laneView{}
-}
-
 // The ledger is lost while the group has progress: lanes park and say so, and the operator says from where, lane by lane.
 // Orders are audited, and refused where they make no sense; afterwards every offset is accounted for.
 func TestLanesParkedForWantOfALedger(t *testing.T) {
