@@ -114,6 +114,9 @@ func (l *lane) checkFence(ctx context.Context, f tail, position int64) error {
 	if next < position {
 		return &Park{ParkTruncated, fmt.Sprintf("%s: everything below %d is stored, but the log ends at %d; %s", l, position, next, advice)}
 	}
+	if !f.known && position <= first {
+		return nil // nothing was judged of this log yet: there is nothing to compare
+	}
 	if !f.known || f.offset < first {
 		l.p.metrics.Unverified.Inc()
 		return nil

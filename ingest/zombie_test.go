@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // Histories 20 and 60: the broker accepts a plan, the process sleeps past its session, and others own the lane when it
@@ -86,4 +88,24 @@ func testPipeline(t *testing.T, log *memoryLog, store *memoryStore) *Pipeline {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// A lane whose topic holds nothing yet has nothing to compare at a start; that is no start to worry about.
+func TestStartOfAnEmptyLaneIsNoUnverifiedOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, group, fine := newMemoryStore(), &memoryGroup{commits: map[int32]commitment{}}, func(string) error { return nil }
+		log := &memoryLog{first: map[int32]int64{}, parts: map[int32][]Entry{0: nil}}
+		for id := 1; id <= 3; id++ { // a process each
+			p := testPipeline(t, log, store)
+			group.generation = id
+			ctx, end := context.WithTimeout(t.Context(), 5*time.Second)
+			if err := p.Serve(ctx, &memoryGeneration{group: group, id: id, partitions: []int32{0}, end: end, fault: fine}); err != nil {
+				t.Error(err)
+			}
+			end()
+			if n := testutil.ToFloat64(p.metrics.Unverified); n != 0 {
+				t.Errorf("start %d: %v unverified starts", id, n)
+			}
+		}
+	})
 }
