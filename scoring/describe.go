@@ -21,6 +21,7 @@ var FlagDocs = map[string]string{
 	"rule_failed":   "a rule or feature could not be evaluated and did not match: `failed` on the row names the rules",
 	"derive_failed": "a derivation gave up: arguments were too deep, too long or no JSON",
 	"derived":       "a field was filled from others that were sent",
+	"replayed":      "a dead letter that was judged again later, by `agentrisk dlq replay` or `reconcile --repair`, under its first origin",
 }
 
 // ReasonDocs says what each reason of [Reasons] means, and what the provider can do.
