@@ -42,7 +42,7 @@ past: a rule that counts needs them.`,
 		if rule < 0 {
 			hint := "`agentrisk rules list` names them"
 			if near := pack.Nearest(args[0]); near != "" {
-				hint = "did you mean " + near + "?"
+				hint = "did you mean " + near + "? " + hint
 			}
 			return fmt.Errorf("no rule %s in pack %s: %s", args[0], pack.Name, hint)
 		}

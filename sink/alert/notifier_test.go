@@ -258,7 +258,7 @@ func TestWaitsForTheTopic(t *testing.T) {
 	b := newBench(t, 0)
 	in, book := &inbox{}, &logbook{}
 	b.notify(alert.NotifierConfig{Channel: in, Log: book.log()})
-	b.until("it says what it waits for", book.says("does not exist: agentrisk migrate makes it"))
+	b.until("it says what it waits for", book.says("waits for the outbox topic: agentrisk migrate makes it"))
 	b.create(b.topic, 2)
 	b.write(0, 10)
 	b.until("alerts arrive", in.has(0, 10))
