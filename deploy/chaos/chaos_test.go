@@ -59,15 +59,7 @@ func attack(t *testing.T, s size, seed uint64) {
 	plan := draw(seed, s, took)
 	fmt.Printf("chaos: seed %d: %d events, %d lanes, %d processes, %d faults\n", seed, s.events, s.partitions, s.processes, s.faults)
 	d := newDeployment(t, s.partitions, s.processes)
-	watching, unwatch := context.WithCancel(t.Context())
-	defer unwatch()
-	for _, p := range d.procs {
-		p.start()
-	}
-	var side sync.WaitGroup
-	side.Go(func() { d.watch(watching) })
-	published := make(chan struct{})
-	side.Go(func() { defer close(published); d.publish(s, seed) })
+	published, unwatch := d.begin(s, seed)
 
 	struck := map[string]int{}
 	began := time.Now()
@@ -88,8 +80,21 @@ func attack(t *testing.T, s size, seed uint64) {
 	fmt.Printf("chaos: %4.0f s, the attack is over: %d rows; %d kinds of fault struck, %v\n", time.Since(began).Seconds(), rows, len(struck), struck)
 	d.stop()
 	unwatch()
-	side.Wait()
 	d.judge()
+}
+
+// begin starts the processes, the publisher and the watch over memory; published is closed when everything is in the
+// log, end stops the watch.
+func (d *deployment) begin(s size, seed uint64) (published chan struct{}, end func()) {
+	watching, unwatch := context.WithCancel(d.t.Context())
+	for _, p := range d.procs {
+		p.start()
+	}
+	var side sync.WaitGroup
+	side.Go(func() { d.watch(watching) })
+	published = make(chan struct{})
+	side.Go(func() { defer close(published); d.publish(s, seed) })
+	return published, func() { unwatch(); side.Wait() }
 }
 
 // stop ends the attacked processes as an operator would.

@@ -2,13 +2,11 @@ package chaos
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -36,15 +34,7 @@ func TestSoak(t *testing.T) {
 	s.events, s.faults = int(took.Seconds())*s.rate, int(took.Minutes())
 	fmt.Printf("soak: %s, %d events, %d lanes, %d processes, a fault a minute\n", took, s.events, s.partitions, s.processes)
 	d := newDeployment(t, s.partitions, s.processes)
-	watching, unwatch := context.WithCancel(t.Context())
-	defer unwatch()
-	for _, p := range d.procs {
-		p.start()
-	}
-	var side sync.WaitGroup
-	side.Go(func() { d.watch(watching) })
-	published := make(chan struct{})
-	side.Go(func() { defer close(published); d.publish(s, seed) })
+	published, unwatch := d.begin(s, seed)
 
 	var minutes []minute
 	for i, f := range draw(seed, s, took) {
@@ -63,7 +53,6 @@ func TestSoak(t *testing.T) {
 	fmt.Printf("soak: %d rows\n", d.drained("attacked"))
 	d.stop()
 	unwatch()
-	side.Wait()
 	for _, of := range []struct {
 		name string
 		get  func(minute) float64
