@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,13 +33,16 @@ func (d *deadly) Fetch(ctx context.Context, topic string, p int32, offset int64,
 
 // scripted is a trial whose outcome is known.
 type scripted struct {
+	mu   sync.Mutex
 	die  map[int64]bool // records that end the child
 	mute bool           // the child cannot say which it had in hand
 	from []int64
 }
 
 func (s *scripted) Try(_ context.Context, _ string, p int32, from, to int64) (Tried, error) {
+	s.mu.Lock()
 	s.from = append(s.from, from)
+	s.mu.Unlock()
 	if to < 0 {
 		to = 300
 	}

@@ -29,7 +29,7 @@ func TestProcessesTakeTurns(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 4))
 			store, group := newMemoryStore(), &memoryGroup{commits: map[int32]commitment{}}
 			outbox := &memoryOutbox{ids: map[string]int{}}
-			broken := faults(r, 7)
+			broken := faults(rand.New(rand.NewPCG(seed, 5)), 7)
 			fine := func(string) error { return nil }
 			store.fault, outbox.fault = broken, broken
 			var procs [2]*Pipeline

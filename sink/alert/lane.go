@@ -52,6 +52,13 @@ func (l *lane) run(ctx context.Context) {
 		case errors.Is(err, errRejoin):
 			l.log.Warn("leaves the generation", "err", err)
 			return
+		case errors.Is(err, kafka.RequestTimedOut):
+			// kafka-go's word for a poll that ended late with nothing. It is no trouble, but nobody knows what the
+			// connection still carries, nor whether the topic is the same: connect anew and look.
+			if !sleep(ctx, 200*time.Millisecond) {
+				return
+			}
+			continue
 		}
 		trouble.warn("cannot read the outbox, tries again", "err", topic.Denied(err, "READ", "topic", l.n.c.Topic))
 		if !sleep(ctx, backoff(attempt, 200*time.Millisecond, 10*time.Second)) {
@@ -162,7 +169,7 @@ func (l *lane) fetch() (messages []kafka.Message, end int64, err error) {
 		case err == nil:
 			messages = append(messages, m)
 			continue
-		case !errors.Is(err, io.EOF) && !errors.Is(err, kafka.RequestTimedOut): // kafka-go's word for a poll that ended late with nothing
+		case !errors.Is(err, io.EOF):
 			return messages, end, l.gone(fmt.Errorf("read %s/%d at %d: %w", l.n.c.Topic, l.partition, l.next, err))
 		case len(messages) == 0:
 			l.next = max(l.next, batch.Offset()) // a stretch that holds no records
