@@ -29,14 +29,14 @@ feed() { # name group-of-simulate-arguments...
   began=$(date +%s.%N)
   bin/agentrisk run --config "$dir/$name.yaml" >"$dir/$name.log" 2>&1 &
   pid=$!
-  while [ "$same" -lt 6 ]; do
+  while [ "$same" -lt 16 ]; do # a server that is busy merging takes its time
     sleep 0.5
     n=$(sql "SELECT count() FROM bench_$name.verdicts")
     if [ "$n" = "$last" ] && [ "$n" -gt 0 ]; then same=$((same + 1)); else same=0; fi
     last=$n
   done
   local wall cpu ch
-  wall=$(echo "$(date +%s.%N) - $began - 3" | bc)
+  wall=$(echo "$(date +%s.%N) - $began - 8" | bc)
   cpu=$(ticks "$pid")
   rss=$(awk '/VmHWM/ {print int($2 / 1024)}' "/proc/$pid/status")
   ch=$(($(ticks "$(cut -d' ' -f1 "$dir/clickhouse.pid")") - ch0))

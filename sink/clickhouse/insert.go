@@ -45,6 +45,7 @@ var pinnedNative = []ch.Setting{
 	{Key: "insert_deduplicate", Value: "1", Important: true},
 	{Key: "deduplicate_insert", Value: "enable"}, // overrides the one above since 26.2
 	{Key: "max_insert_threads", Value: "1", Important: true},
+	{Key: "optimize_on_insert", Value: "0", Important: true}, // no two rows of a block share a sorting key: nothing to merge before writing
 	{Key: "send_profile_events", Value: "1"},
 	{Key: "fsync_metadata", Value: "1"},
 }
