@@ -57,6 +57,29 @@ func TestDoors(t *testing.T) {
 	owner.settled(rounds * events)
 }
 
+// A CloudEvents producer and an OpenTelemetry one write over SASL and TLS, the pipeline reads so: rows as of our own JSON.
+func TestProducersOverSASLAndTLS(t *testing.T) {
+	t.Parallel()
+	x := startSecure(t)
+	const me = "agentrisk-pipeline"
+	for form, format := range map[string]string{"cloudevents_binary": "cloudevents", "otlp_proto": "otlp_proto"} {
+		t.Run(form, func(t *testing.T) {
+			owner := newSystem(t, x.Stack, ", format: "+format)
+			rights := newACLs(t, x)
+			for _, role := range [][]string{{"pipeline"}, {"operator"}, {"producer", "--provider", "alpha"}, {"producer", "--provider", "beta"}} {
+				rights.grant(parseACLs(t, owner.must(append([]string{"access", "kafka", "--config", owner.config, "--principal", "User:" + me, "--role"}, role...)...))...)
+			}
+			s := owner.through("secure", brokers(x.SASL)+tlsMember(x, "")+saslMember(x, "SCRAM-SHA-256", me), addresses(x.ClickHouseTLS)+tlsMember(x, ""))
+			path := s.fleet(600, 8)
+			s.must("simulate", "--config", s.config, "--to", "kafka", "--file", path, "--format", form)
+			p := s.run()
+			owner.settled(600)
+			owner.sameVerdicts(path)
+			p.stop(t)
+		})
+	}
+}
+
 // Who knocks wrongly at a door is told what to change.
 func TestDoorsRefuse(t *testing.T) {
 	t.Parallel()

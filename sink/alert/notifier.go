@@ -18,6 +18,7 @@ const (
 	graceTime   = 5 * time.Second  // for a delivery under way when the partition goes to another
 	leaveTime   = 15 * time.Second // for leaving the group at a stop
 	networkTime = 5 * time.Second
+	spareTime   = 5 * time.Second  // between two looks of a member without a partition
 	sessionTime = 10 * time.Second // after which the group gives up a silent member, and another takes its partitions
 )
 
@@ -144,6 +145,32 @@ func (n *Notifier) generations(ctx context.Context, group *kafka.ConsumerGroup) 
 		for _, p := range gen.Assignments[n.c.Topic] {
 			l := &lane{n: n, gen: gen, partition: p.ID, next: p.Offset, log: n.log.With("partition", p.ID)}
 			gen.Start(l.run)
+		}
+		if len(gen.Assignments[n.c.Topic]) == 0 {
+			gen.Start(n.spare)
+		}
+	}
+}
+
+// spare is a member without a partition. It waits for the next generation, and ends this one when nobody serves the
+// outbox: the leader shared out the partitions while the topic was away, and kafka-go's watcher, which began after it was
+// made again, sees no change.
+func (n *Notifier) spare(ctx context.Context) {
+	client := &kafka.Client{Addr: kafka.TCP(n.c.Brokers...), Transport: n.c.Transport, Timeout: networkTime}
+	for sleep(ctx, spareTime) {
+		res, err := client.DescribeGroups(ctx, &kafka.DescribeGroupsRequest{GroupIDs: []string{n.group}})
+		if err != nil || len(res.Groups) != 1 || res.Groups[0].Error != nil || res.Groups[0].GroupState != "Stable" {
+			continue
+		}
+		served := 0
+		for _, m := range res.Groups[0].Members {
+			for _, t := range m.MemberAssignments.Topics {
+				served += len(t.Partitions)
+			}
+		}
+		if served == 0 {
+			n.log.Info("nobody serves the outbox: joins the group again", "group", n.group)
+			return
 		}
 	}
 }
