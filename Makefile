@@ -5,9 +5,8 @@ GO ?= go
 DIR ?= .cache/stack
 DATA ?=
 FUZZTIME ?= 20s
-# CI puts a runner here that runs a failed test once more and says so (see .ci/run).
+# CI puts deploy/retest.sh here, which runs a failed test once more and says so.
 GOTEST ?= $(GO) test
-PACKAGES ?= ./...
 export CGO_ENABLED ?= 0
 COMMIT := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -34,13 +33,13 @@ demo: build devstack ## the whole system at work, in a minute (KEEP=1 leaves it 
 
 .PHONY: test
 test: tools ## every test, with real servers
-	@$(GOTEST) -timeout 30m -parallel 3 $(PACKAGES)
+	@$(GOTEST) -timeout 30m -parallel 3 ./...
 	@$(GO) test -C cmd/devstack ./...
 
 .PHONY: race
 race: tools ## the race detector on what is concurrent
-	@CGO_ENABLED=1 $(GO) test -race ./ingest ./ingest/file ./sink/... ./scoring ./rules
-	@CGO_ENABLED=1 AGENTRISK_RACE=1 $(GO) test -count=1 -run 'TestEveryEventOnceThoughAProcessIsKilled|TestKafkaAwayAndBack' ./cmd/agentrisk
+	@CGO_ENABLED=1 $(GOTEST) -race ./ingest ./ingest/file ./sink/... ./scoring ./rules
+	@CGO_ENABLED=1 AGENTRISK_RACE=1 $(GOTEST) -count=1 -run 'TestEveryEventOnceThoughAProcessIsKilled|TestKafkaAwayAndBack' ./cmd/agentrisk
 
 .PHONY: outage
 outage: tools ## ClickHouse away for OUTAGE (3m) under load: flat memory, nothing lost

@@ -24,6 +24,7 @@ type deadly struct {
 func (d *deadly) Fetch(ctx context.Context, topic string, p int32, offset int64, wait time.Duration) (Chunk, error) {
 	c, err := d.memoryLog.Fetch(ctx, topic, p, offset, wait)
 	if err == nil && p == 0 && c.End() > d.at {
+		sleep(ctx, 1500*time.Millisecond) // so that the other lane gets on in the lives before the waits begin
 		d.kill()
 		<-ctx.Done()
 		return nil, ctx.Err()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -187,13 +188,17 @@ func (s *server) treat(ctx context.Context, how string) error {
 	return fmt.Errorf("unknown treatment %q: stop, kill, pause, resume, start or restart", how)
 }
 
-// freePorts picks n ports that are free now.
+// freePorts picks n ports that are free now, below those that systems give to outgoing connections: a server that is
+// away for a moment would find one of those taken by a client that tries to reach it.
 func freePorts(n int) ([]int, error) {
 	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for try := 0; len(ports) < n; try++ {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 15_000+rand.IntN(17_000)))
 		if err != nil {
-			return nil, err
+			if try > 1000 {
+				return nil, err
+			}
+			continue
 		}
 		defer l.Close()
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
