@@ -275,11 +275,8 @@ func TestComposedPrometheus(t *testing.T) {
 	})
 	for _, g := range rules.Data.Groups {
 		for _, r := range g.Rules {
-			switch { // a warning may be true: a busy machine makes members leave and join again
-			case r.State == "firing" && r.Labels["severity"] == "critical":
+			if r.State == "firing" {
 				t.Errorf("%s fires on a healthy system", r.Name)
-			case r.State == "firing":
-				t.Logf("%s fires", r.Name)
 			}
 		}
 	}
