@@ -1,6 +1,7 @@
 package scoring
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 )
@@ -106,7 +107,7 @@ func (a *args) first(names []string) string {
 	for _, name := range names {
 		for i := range a.members {
 			m := &a.members[i]
-			if len(m.value) > 2 && m.value[0] == '"' && strings.EqualFold(m.key, name) {
+			if len(m.value) > 2 && m.value[0] == '"' && strings.EqualFold(unescape(m.key), name) {
 				return unescape(m.value[1 : len(m.value)-1])
 			}
 		}
@@ -114,24 +115,24 @@ func (a *args) first(names []string) string {
 	return ""
 }
 
-// unescape replaces the escapes that matter to commands and addresses; a text without any is returned as it is.
+// unescape is the text that stands between quotes. Every escape counts: rules must see the command that a tool sees,
+// however it was spelled.
 func unescape(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
 	}
-	return strings.NewReplacer(`\\`, `\`, `\"`, `"`, `\/`, `/`, `\n`, "\n", `\t`, "\t", `\r`, "\r").Replace(s)
+	var text string
+	if json.Unmarshal([]byte(`"`+s+`"`), &text) != nil {
+		return s
+	}
+	return text
 }
 
 // canonical appends a form of the value that neither white space nor the order of keys changes: every member by the
-// way to it, sorted.
+// way to it, sorted. Within arrays the order of keys counts.
 func (a *args) canonical(dst []byte) []byte {
 	if len(a.members) == 0 {
-		for i := 0; i < len(a.raw); i++ {
-			if c := a.raw[i]; c > ' ' {
-				dst = append(dst, c)
-			}
-		}
-		return dst
+		return append(dst, squeeze(a.raw)...)
 	}
 	lines := make([]string, 0, len(a.members))
 	var path [MaxNesting + 2]string
@@ -139,10 +140,11 @@ func (a *args) canonical(dst []byte) []byte {
 		m := &a.members[i]
 		depth := min(m.depth, len(path)-1)
 		path[depth] = m.key
-		if m.value != "" && (m.value[0] == '{' && len(m.value) > 2) {
+		value := squeeze(m.value)
+		if value[0] == '{' && value != "{}" {
 			continue // its members speak for it
 		}
-		lines = append(lines, strings.Join(path[:depth+1], "\x00")+"\x01"+squeeze(m.value))
+		lines = append(lines, strings.Join(path[:depth+1], "\x00")+"\x01"+value)
 	}
 	slices.Sort(lines)
 	for _, l := range lines {

@@ -9,7 +9,7 @@ import (
 
 // EngineVersion covers decoders, derivations and the meaning of features: it changes when the same pack would judge
 // the same events otherwise. It stands on every row and in every snapshot.
-const EngineVersion = "1"
+const EngineVersion = "2"
 
 // Options of an engine. The zero value suits `agentrisk score`.
 type Options struct {

@@ -432,26 +432,6 @@ func TestAlertsAndTime(t *testing.T) {
 	}
 }
 
-// Damaged snapshots are errors.
-func FuzzLoad(f *testing.F) {
-	g := NewEngine(testPack(nil), Options{})
-	var v Verdict
-	for _, e := range stream(3, 200, 4) {
-		g.Judge(e, &v)
-	}
-	var list [][]byte
-	_ = g.Save(func(c []byte) error { list = append(list, bytes.Clone(c)); return nil })
-	f.Add(list[0], list[1])
-	f.Add([]byte{1}, []byte{})
-	f.Fuzz(func(t *testing.T, head, body []byte) {
-		g := NewEngine(testPack(nil), Options{})
-		if load(g, [][]byte{head, body}) == nil {
-			var v Verdict
-			g.Judge(event("1", "a", "s", "a", 0), &v)
-		}
-	})
-}
-
 func BenchmarkJudge(b *testing.B) {
 	g := NewEngine(testPack(nil), Options{})
 	events := stream(1, 10_000, 500)
