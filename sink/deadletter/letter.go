@@ -99,5 +99,8 @@ func ParseOrigin(s string) (o scoring.Origin, err error) {
 			return o, fmt.Errorf("origin %.300q: %w", s, err)
 		}
 	}
-	return scoring.Origin{Topic: parts[0], Partition: int32(n[0]), Offset: n[1], Item: int32(n[2])}, nil
+	if o = (scoring.Origin{Topic: parts[0], Partition: int32(n[0]), Offset: n[1], Item: int32(n[2])}); o.String() != s {
+		return scoring.Origin{}, fmt.Errorf("origin %.300q: want it as %s", s, o)
+	}
+	return o, nil
 }
