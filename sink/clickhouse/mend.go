@@ -49,24 +49,29 @@ func (db *DB) Kept(ctx context.Context) (verdicts, letters int64, err error) {
 		table string
 		edge  *int64
 	}{{"verdicts", &verdicts}, {"dead_letters", &letters}} {
-		days, err := db.retention(ctx, t.table)
+		edge, err := db.retention(ctx, t.table)
 		if err != nil {
 			return 0, 0, err
 		}
-		if days > 0 {
-			*t.edge = time.Now().AddDate(0, 0, 2-days).UnixMilli()
+		if !edge.IsZero() {
+			*t.edge = edge.UnixMilli()
 		}
 	}
 	return verdicts, letters, nil
 }
 
-// retention reads how many days a table keeps, 0 for ever.
-func (db *DB) retention(ctx context.Context, table string) (days int, err error) {
-	var n uint32
-	if err := db.conn.QueryRow(ctx, `SELECT toUInt32OrZero(extract(engine_full, 'toIntervalDay\\((\\d+)\\)')) FROM system.tables WHERE database = ? AND name = ?`, db.cfg.Database, table).Scan(&n); err != nil {
-		return 0, fmt.Errorf("clickhouse: retention of %s: %w", table, err)
+// retention tells before when rows of a table may be gone: its days less two, by the clock of the server, which takes
+// them; ours may be wrong. It is zero for a table that keeps rows for ever.
+func (db *DB) retention(ctx context.Context, table string) (edge time.Time, err error) {
+	var days uint32
+	var now time.Time
+	if err := db.conn.QueryRow(ctx, `SELECT toUInt32OrZero(extract(engine_full, 'toIntervalDay\\((\\d+)\\)')), now() FROM system.tables WHERE database = ? AND name = ?`, db.cfg.Database, table).Scan(&days, &now); err != nil {
+		return edge, fmt.Errorf("clickhouse: retention of %s: %w", table, err)
 	}
-	return int(n), nil
+	if days > 0 {
+		edge = now.AddDate(0, 0, 2-int(days))
+	}
+	return edge, nil
 }
 
 // Items calls yield for each item of the range that has a row or a dead letter.

@@ -182,13 +182,9 @@ func (db *DB) compare(ctx context.Context, req Request) (stored map[place]uint64
 // expired reports whether the block's day is at the edge of the table's retention, within two days, or beyond.
 func (db *DB) expired(ctx context.Context, req Request) (old bool, err error) {
 	err = db.again(ctx, req, func() error {
-		days, err := db.retention(ctx, "verdicts")
-		if err != nil {
-			return err
-		}
-		edge := time.Now().AddDate(0, 0, 2-days)
-		old = days > 0 && time.Unix(req.Block.day*86_400, 0).Before(edge)
-		return nil
+		edge, err := db.retention(ctx, "verdicts")
+		old = err == nil && time.Unix(req.Block.day*86_400, 0).Before(edge)
+		return err
 	})
 	return old, err
 }
