@@ -206,7 +206,7 @@ func (l *lane) deliver(ctx context.Context, m *kafka.Message, a *scoring.Alert) 
 		case err == nil:
 			metrics.Delivered.WithLabelValues(name).Inc()
 			if a.KafkaTime > 0 {
-				metrics.Delay.WithLabelValues(name).Observe(time.Since(time.UnixMilli(a.KafkaTime)).Seconds())
+				metrics.Delay.WithLabelValues(name).Observe(max(0, time.Since(time.UnixMilli(a.KafkaTime)).Seconds())) // the broker's clock and ours differ
 			}
 			l.log.Debug("alert delivered", "alert", a.ID)
 			return nil

@@ -126,19 +126,24 @@ func (c *Channel) judge(res *http.Response) error {
 	case code >= 300 && code < 400:
 		return fmt.Errorf("%w: redirects are not followed, configure the final URL", err)
 	case code == http.StatusRequestTimeout, code == http.StatusConflict, code == http.StatusTooEarly, code == http.StatusTooManyRequests, code >= 500:
-		return sink.RetryAfter(err, retryAfter(res.Header.Get("Retry-After"), c.now()))
+		return sink.RetryAfter(err, retryAfter(res.Header, c.now()))
 	case code >= 400:
 		return sink.Permanent(err)
 	}
 	return err
 }
 
-// retryAfter reads seconds or an HTTP date; 0 when there is none.
-func retryAfter(s string, now time.Time) time.Duration {
+// retryAfter reads seconds or an HTTP date; 0 when there is none. A date counts from the receiver's own, where it says
+// that: while our clock is wrong by an hour, or the receiver's, nobody is to wait for an hour.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	s := h.Get("Retry-After")
 	if n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 31); err == nil {
 		return time.Duration(n) * time.Second
 	}
 	if t, err := http.ParseTime(s); err == nil {
+		if theirs, err := http.ParseTime(h.Get("Date")); err == nil {
+			now = theirs
+		}
 		return max(0, t.Sub(now))
 	}
 	return 0

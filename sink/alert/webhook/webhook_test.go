@@ -198,11 +198,12 @@ func TestStatusClasses(t *testing.T) {
 			if tt.after != "" {
 				w.Header().Set("Retry-After", tt.after)
 			}
+			w.Header().Set("Date", "Thu, 01 Jan 2026 00:00:00 GMT")
 			w.Header().Set("Location", "/elsewhere")
 			w.WriteHeader(tt.status)
 		}))
 		c := open(t, server.URL)
-		c.now = func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }
+		c.now = func() time.Time { return time.Date(2025, 12, 31, 23, 0, 0, 0, time.UTC) } // slow by an hour, and yet nobody waits for one
 		a := alerttest.Alert(1)
 		err := c.Deliver(t.Context(), &a)
 		got := ok
@@ -216,6 +217,16 @@ func TestStatusClasses(t *testing.T) {
 			t.Errorf("status %d, Retry-After %q: %s after %v, want %s after %v", tt.status, tt.after, got, sink.Wait(err), tt.want, tt.wait)
 		}
 		server.Close()
+	}
+}
+
+// A receiver that does not say its date: ours counts.
+func TestRetryAfterWithoutTheirDate(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for after, want := range map[string]time.Duration{"Thu, 01 Jan 2026 00:02:00 GMT": 2 * time.Minute, "Wed, 31 Dec 2025 23:00:00 GMT": 0} {
+		if got := retryAfter(http.Header{"Retry-After": {after}}, now); got != want {
+			t.Errorf("%s: %v, want %v", after, got, want)
+		}
 	}
 }
 
