@@ -15,7 +15,7 @@ type laneStatus struct {
 	position      atomic.Int64
 	done          atomic.Int64
 	planTo        atomic.Int64
-	planAt        atomic.Int64 // unix nanoseconds, 0 without a plan
+	planAt        atomic.Pointer[time.Time] // with its monotonic reading: the clock may be set meanwhile; nil without a plan
 	stats         atomic.Pointer[scoring.Stats]
 	pack          atomic.Pointer[scoring.Pack]
 }
@@ -53,12 +53,12 @@ func (s *laneStatus) enter(t stateText) {
 
 func (s *laneStatus) planned(r scoring.Range, at time.Time) {
 	s.planTo.Store(r.To)
-	s.planAt.Store(at.UnixNano())
+	s.planAt.Store(&at)
 }
 
 func (s *laneStatus) finished(to int64, state scoring.Stats) {
 	s.done.Store(to)
-	s.planAt.Store(0)
+	s.planAt.Store(nil)
 	s.stats.Store(&state)
 }
 
@@ -102,8 +102,8 @@ func (p *Pipeline) Status() []LaneStatus {
 		if g := l.status.stats.Load(); g != nil {
 			s.Agents, s.StateBytes, s.Evictions = g.Agents, g.Bytes, g.Evictions
 		}
-		if at := l.status.planAt.Load(); at != 0 {
-			s.PlanTo, s.PlanAge = l.status.planTo.Load(), p.now().Sub(time.Unix(0, at)).Round(time.Millisecond).String()
+		if at := l.status.planAt.Load(); at != nil {
+			s.PlanTo, s.PlanAge = l.status.planTo.Load(), p.now().Sub(*at).Round(time.Millisecond).String()
 		}
 		list = append(list, s)
 	}
