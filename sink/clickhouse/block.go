@@ -246,7 +246,7 @@ func (b *Block) Bytes() (n int) {
 // Hash covers origins and scores of the rows, in order.
 func (b *Block) Hash() uint64 { return b.hash }
 
-// Reset empties the block and keeps its memory.
+// Reset empties the block. It keeps the memory that its rows have used.
 func (b *Block) Reset() {
 	for _, c := range b.columns {
 		c.reset()

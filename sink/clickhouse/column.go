@@ -15,8 +15,17 @@ type column interface {
 	rows() int
 	pad(n int)                     // fill up to n rows with what is empty
 	bytes() int                    // of memory that the rows take
-	reset()                        // forget the rows and keep the memory
+	reset()                        // forget the rows, see emptied
 	copyRow(from column, i, n int) // append row i of a column of the same type as row n
+}
+
+// emptied returns the memory of s for the next rows, or none when these have used less than a quarter of it: what one
+// large batch took would otherwise stay for good with every block, beside the budget that bounds batches.
+func emptied[S ~[]T, T any](s S) S {
+	if cap(s) > 4<<10 && len(s) < cap(s)/4 {
+		return nil
+	}
+	return s[:0]
 }
 
 // fixed is a column of values of one width.
@@ -50,7 +59,7 @@ func (c *fixed[T, S]) pad(n int) {
 
 func (c *fixed[T, S]) rows() int  { return len(c.col) }
 func (c *fixed[T, S]) bytes() int { return len(c.col) * c.width }
-func (c *fixed[T, S]) reset()     { c.col = c.col[:0] }
+func (c *fixed[T, S]) reset()     { c.col = emptied(c.col) }
 
 func (c *fixed[T, S]) input() proto.ColInput {
 	if c.typ != "" {
@@ -101,7 +110,7 @@ func (c *textCol) pad(n int) {
 
 func (c *textCol) rows() int             { return c.n }
 func (c *textCol) bytes() int            { return len(c.buf) }
-func (c *textCol) reset()                { c.buf, c.n, c.starts = c.buf[:0], 0, c.starts[:0] }
+func (c *textCol) reset()                { c.buf, c.n, c.starts = emptied(c.buf), 0, emptied(c.starts) }
 func (c *textCol) input() proto.ColInput { return c }
 
 // row returns the text of row i.
@@ -169,7 +178,7 @@ func (e *ends) of(i int) (from, to int) {
 }
 
 func (e *ends) bytes() int { return 8 * len(e.ColUInt64) }
-func (e *ends) reset()     { e.ColUInt64 = e.ColUInt64[:0] }
+func (e *ends) reset()     { e.ColUInt64 = emptied(e.ColUInt64) }
 
 // textsCol is a column of lists of texts.
 type textsCol struct {
@@ -225,7 +234,7 @@ func (c *scoresCol) set(n int, list []int32) {
 func (c *scoresCol) pad(n int)             { c.ends.pad(n) }
 func (c *scoresCol) rows() int             { return c.ends.Rows() }
 func (c *scoresCol) bytes() int            { return c.ends.bytes() + 4*len(c.data) }
-func (c *scoresCol) reset()                { c.ends.reset(); c.data = c.data[:0] }
+func (c *scoresCol) reset()                { c.ends.reset(); c.data = emptied(c.data) }
 func (c *scoresCol) input() proto.ColInput { return c }
 
 func (c *scoresCol) copyRow(from column, i, n int) {

@@ -3,6 +3,7 @@ package clickhouse
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -39,6 +40,28 @@ func fullBlock() *Block {
 		b.Append(&e, &scoring.Verdict{Score: scoring.Score(o % 1000)})
 	}
 	return b
+}
+
+// A block keeps the memory of batches like the last one: what one large batch took is let go after a small one.
+func TestBlockLetsGoOfWhatOneLargeBatchTook(t *testing.T) {
+	held := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := held()
+	b := fullBlock()
+	b.Reset()
+	if full := held() - before; full < 28<<20 {
+		t.Fatalf("%d MiB kept after a full batch, want what the next such batch needs", full>>20)
+	}
+	b.Append(&scoring.Event{}, &scoring.Verdict{})
+	b.Reset()
+	if left := held() - before; left > 5<<20 {
+		t.Errorf("%d MiB kept after a batch of one row", left>>20)
+	}
+	runtime.KeepAlive(b)
 }
 
 // One insert takes a bounded part of the server's memory: 20 a second and several processes must fit. With the server's
