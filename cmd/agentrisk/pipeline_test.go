@@ -115,10 +115,10 @@ func TestHistory43TopicMadeAgain(t *testing.T) {
 	two := s.fleet(6_000, 4)
 	s.publish(two)
 	p = s.run()
-	eventually(t, "lanes park", func() bool {
-		return strings.Contains(p.text(), "log_changed") || strings.Contains(p.text(), "log_ends_early")
-	})
-	time.Sleep(time.Second)
+	eventually(t, "all six lanes park", func() bool { return strings.Count(p.text(), "lane is parked") >= 6 })
+	if !strings.Contains(p.text(), "log_changed") {
+		t.Error("no lane has found that the record before its position is another one")
+	}
 	if n := s.count("verdicts"); n != "3000" {
 		t.Errorf("%s rows, want the 3000 of before: nothing of the new topic may be stored under the old epoch", n)
 	}
@@ -138,9 +138,10 @@ func TestHistory64DatabaseRestoredFromABackup(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t, stacktest.Start(t), "")
 	path := s.fleet(8_000, 5)
-	s.publish(path)
+	most, rest := s.split(path, 7_000)
+	s.publish(most)
 	p := s.run()
-	s.settled(8_000)
+	s.settled(7_000)
 	p.stop(t)
 	for _, sql := range []string{
 		"ALTER TABLE %s.batches DELETE WHERE to_offset > 300 AND partition != 1 SETTINGS mutations_sync = 2",
@@ -150,9 +151,11 @@ func TestHistory64DatabaseRestoredFromABackup(t *testing.T) {
 	} {
 		s.stack.Query(t, strings.ReplaceAll(sql, "%s", s.database))
 	}
-	if s.count("verdicts") == "8000" {
+	if s.count("verdicts") == "7000" {
 		t.Fatal("the backup holds everything")
 	}
+	// With what has come since, the lost ranges are judged again under other bounds: their tokens hold nothing off.
+	s.publish(rest)
 	p = s.run()
 	s.settled(8_000)
 	s.sameVerdicts(path)

@@ -248,6 +248,19 @@ func (s *system) fleet(n int, seed int) string {
 	return path
 }
 
+// split cuts a file after n lines and returns both parts.
+func (s *system) split(path string, n int) (head, rest string) {
+	s.t.Helper()
+	lines := bytes.SplitAfter(read(s.t, path), []byte("\n"))
+	head, rest = path+".head", path+".rest"
+	for file, part := range map[string][][]byte{head: lines[:n], rest: lines[n:]} {
+		if err := os.WriteFile(file, bytes.Join(part, nil), 0o644); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	return head, rest
+}
+
 func (s *system) publish(path string) {
 	s.t.Helper()
 	s.must("simulate", "--config", s.config, "--to", "kafka", "--file", path)

@@ -86,6 +86,34 @@ func TestHistory40InsertArrivesAfterTheSuccessor(t *testing.T) {
 	b.holds(100)
 }
 
+// History 40: a process that is gone left an insert running under bounds that are not the successor's, as after a restored
+// database. Its token holds nothing off, and while it runs nobody sees its rows: it is ended before the comparison.
+func TestHistory40InsertUnderOtherBounds(t *testing.T) {
+	b := newBench(t)
+	b.query("ALTER TABLE {db}.verdicts ADD COLUMN slow UInt8 MATERIALIZED sleepEachRow(0.02)")
+	ghost := b.open(b.stack.ClickHouseNative)
+	b.claim(ghost)
+	done := make(chan error, 1)
+	go func() {
+		_, err := ghost.send(b.soon(), request(0, 50).Block, ghost.token(rng(0, 50)), ghost.queryID(rng(0, 50)))
+		done <- err
+	}()
+	for b.query("SELECT count() FROM system.processes WHERE query_id LIKE 'agentrisk|%|50'") == "0" {
+		select {
+		case err := <-done:
+			t.Fatalf("the insert was over before it was seen: %v", err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	next := request(0, 100)
+	next.Compare = true
+	if _, err := b.Store(b.soon(), next); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	b.holds(100)
+}
+
 // History 40: the connection breaks in the middle of a block and the server does not hear of it. It waits for the rest,
 // and while it waits it cannot be killed: the insert keeps its query id until the server gives up. Another process settles
 // the range, and so does the one whose insert was cut.
