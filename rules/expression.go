@@ -84,12 +84,13 @@ func (c *compiler) compile(src string, params map[string]any, number bool) (*exp
 
 var (
 	structType = regexp.MustCompile(`type struct \{.*\} has no field (\w+)`)
+	anyStruct  = regexp.MustCompile(`struct \{.*\}`)
 	unknown    = regexp.MustCompile(`unknown (?:name|field) (\w+)`)
 )
 
 // explain says in the words of packs what the checker says in those of Go, and what was probably meant.
 func (c *compiler) explain(src string, err error) error {
-	text := structType.ReplaceAllString(err.Error(), "unknown field $1")
+	text := anyStruct.ReplaceAllString(structType.ReplaceAllString(err.Error(), "unknown field $1"), "a group of fields")
 	m := unknown.FindStringSubmatch(text)
 	if m == nil {
 		return errors.New(text)

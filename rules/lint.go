@@ -20,7 +20,9 @@ func (p *Pack) Lint(today time.Time) Problems {
 	for i := range p.source.rules {
 		s, r := &p.source.rules[i], &p.Pack.Rules[i]
 		say := func(level, at, format string, args ...any) {
-			out = append(out, p.source.problem(level, s.file, s.ID, s.path+at, format, args...))
+			if len(out) < maxProblems {
+				out = append(out, p.source.problem(level, s.file, s.ID, s.path+at, format, args...))
+			}
 		}
 		for _, f := range r.Features {
 			used[f] = true

@@ -146,7 +146,17 @@ type builder struct {
 	problems Problems
 }
 
+// maxProblems bounds what is said of one pack: each problem is looked up in its file.
+const maxProblems = 500
+
 func (b *builder) bad(file, item, at, format string, args ...any) {
+	switch n := len(b.problems); {
+	case n == maxProblems:
+		b.problems = append(b.problems, Problem{Level: "error", File: file, Message: "and more"})
+		return
+	case n > maxProblems:
+		return
+	}
 	b.problems = append(b.problems, b.src.problem("error", file, item, at, format, args...))
 }
 
@@ -172,6 +182,7 @@ func (b *builder) build() {
 	}
 	if len(s.features) > MaxFeatures || len(s.rules) > MaxRules {
 		b.bad("pack.yaml", "", "$", "%d features and %d rules, limits %d and %d", len(s.features), len(s.rules), MaxFeatures, MaxRules)
+		return
 	}
 	for i := range s.features {
 		p.Features = append(p.Features, b.feature(&s.features[i]))

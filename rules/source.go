@@ -1,10 +1,8 @@
 package rules
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"strings"
@@ -162,6 +160,7 @@ type source struct {
 	features []FeatureSource
 	rules    []RuleSource
 	text     map[string][]byte
+	parsed   map[string]*ast.File // by need
 }
 
 // Problem is one thing that is wrong with a pack, where, and the line with a caret.
@@ -235,7 +234,7 @@ func files(fsys fs.FS) (map[string][]byte, Problems) {
 
 // parse reads the files of a pack. Unknown keys are errors.
 func parse(text map[string][]byte) (*source, Problems) {
-	s := &source{text: text}
+	s := &source{text: text, parsed: map[string]*ast.File{}}
 	var problems Problems
 	if _, ok := text["pack.yaml"]; !ok {
 		problems = append(problems, Problem{Level: "error", File: "pack.yaml", Message: "missing: it names the pack, its version and its lists"})
@@ -246,7 +245,7 @@ func parse(text map[string][]byte) (*source, Problems) {
 		if into = &rules; path.Base(f) == "pack.yaml" {
 			into = &s.pack
 		}
-		if err := yaml.NewDecoder(bytes.NewReader(text[f]), yaml.Strict()).Decode(into); err != nil && !errors.Is(err, io.EOF) {
+		if err := DecodeYAML(text[f], into); err != nil {
 			problems = append(problems, notValid(f, err))
 			continue
 		}
@@ -265,11 +264,9 @@ func parse(text map[string][]byte) (*source, Problems) {
 // notValid is a file that is no YAML, or not the YAML of a pack.
 func notValid(file string, err error) Problem {
 	p := Problem{Level: "error", File: file, Message: err.Error()}
-	var at yaml.Error
-	if errors.As(err, &at) && at.GetToken() != nil {
-		p.Line, p.Column = at.GetToken().Position.Line, at.GetToken().Position.Column
-		p.Message = at.GetMessage()
-		_, p.Excerpt, _ = strings.Cut(strings.TrimRight(at.FormatError(false, true), "\n "), "\n")
+	var at *YAMLError
+	if errors.As(err, &at) {
+		p.Line, p.Column, p.Message, p.Excerpt = at.Line, at.Column, at.Message, at.Excerpt
 	}
 	return p
 }
@@ -277,13 +274,27 @@ func notValid(file string, err error) Problem {
 // problem points at a place of a file.
 func (s *source) problem(level, file, item, at, format string, args ...any) Problem {
 	p := Problem{Level: level, File: file, Item: item, Message: fmt.Sprintf(format, args...)}
-	if path, err := yaml.PathString(at); err == nil {
-		if excerpt, err := path.AnnotateSource(s.text[file], false); err == nil {
-			p.Excerpt = strings.TrimRight(string(excerpt), "\n ")
-		}
-		if node, err := path.ReadNode(bytes.NewReader(s.text[file])); err == nil && node.GetToken() != nil {
-			p.Line, p.Column = node.GetToken().Position.Line, node.GetToken().Position.Column
-		}
+	if node := s.node(file, at); node != nil {
+		p.Line, p.Column = node.GetToken().Position.Line, node.GetToken().Position.Column
+		p.Excerpt = ExcerptYAML(s.text[file], p.Line, p.Column)
 	}
 	return p
+}
+
+// node finds a place of a file, nil when there is none. Files are parsed once, however much is wrong with them.
+func (s *source) node(file, at string) (node ast.Node) {
+	path, err := yaml.PathString(at)
+	if err != nil {
+		return nil
+	}
+	if _, ok := s.parsed[file]; !ok {
+		s.parsed[file], _ = ParseYAML(s.text[file]) // was read before
+	}
+	if s.parsed[file] == nil {
+		return nil
+	}
+	if guarded(nil, func() (err error) { node, err = path.FilterFile(s.parsed[file]); return err }) != nil || node == nil || node.GetToken() == nil {
+		return nil
+	}
+	return node
 }

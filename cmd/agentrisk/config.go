@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agentrisk/agentrisk/ingest"
+	"github.com/agentrisk/agentrisk/rules"
 )
 
 // Config is the one configuration file.
@@ -178,8 +178,8 @@ func loadConfig(path string) (*Config, error) {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	c := defaultConfig()
-	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("configuration %s:\n%s", path, hideSecrets(yaml.FormatError(err, false, true)))
+	if err := rules.DecodeYAML(text, &c); err != nil {
+		return nil, fmt.Errorf("configuration %s:\n%s", path, hideSecrets(err.Error()))
 	}
 	for _, v := range secretVariables {
 		if value, ok := os.LookupEnv(v.name); ok {

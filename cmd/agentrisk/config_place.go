@@ -7,7 +7,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/parser"
+
+	"github.com/agentrisk/agentrisk/rules"
 )
 
 // placedError is what is wrong at a place of a configuration file.
@@ -65,7 +66,7 @@ func annotate(text []byte, at, message string) (s string, ok bool) {
 	if err != nil {
 		return "", false
 	}
-	file, err := parser.ParseBytes(text, 0)
+	file, err := rules.ParseYAML(text)
 	if err != nil {
 		return "", false
 	}
@@ -73,12 +74,8 @@ func annotate(text []byte, at, message string) (s string, ok bool) {
 	if err != nil || node == nil {
 		return "", false
 	}
-	lines, err := path.AnnotateSource(text, false)
-	if err != nil {
-		return "", false
-	}
 	p := node.GetToken().Position
-	return fmt.Sprintf("[%d:%d] %s\n%s", p.Line, p.Column, message, hideSecrets(strings.TrimRight(string(lines), "\n "))), true
+	return fmt.Sprintf("[%d:%d] %s\n%s", p.Line, p.Column, message, hideSecrets(rules.ExcerptYAML(text, p.Line, p.Column))), true
 }
 
 var secretLines = regexp.MustCompile(`(\b(?:password|secrets?|[a-z_]*key|token|salt)\s*:\s*)[^\n]+|whsec_[^\s"']+`)

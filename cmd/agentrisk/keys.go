@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -20,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/agentrisk/agentrisk/ingest"
+	"github.com/agentrisk/agentrisk/rules"
 	"github.com/agentrisk/agentrisk/scoring/redact"
 )
 
@@ -78,8 +78,12 @@ func readKeys(path string) (*keyFile, error) {
 		return nil, err
 	}
 	var f keyFile
-	if err := yaml.NewDecoder(bytes.NewReader(text), yaml.Strict()).Decode(&f); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("keys %s: not a file of keys: %s", path, yaml.FormatError(err, false, false)) // the source is secret
+	if err := rules.DecodeYAML(text, &f); err != nil {
+		var at *rules.YAMLError
+		if errors.As(err, &at) { // without its excerpt: the source is secret
+			err = fmt.Errorf("line %d: %s", at.Line, at.Message)
+		}
+		return nil, fmt.Errorf("keys %s: not a file of keys: %w", path, err)
 	}
 	if _, _, err := f.parse(); err != nil {
 		return nil, fmt.Errorf("keys %s: %w", path, err)
