@@ -174,8 +174,8 @@ func (l *lane) lost(ctx context.Context, first int64) error {
 	return nil
 }
 
-// errRefused is the error of a snapshot that this program does not read: an older one may do, and without any the state
-// is made from the log.
+// errRefused is the error of a snapshot that this program does not read or that is damaged: an older one may do, and
+// without any the state is made from the log.
 var errRefused = errors.New("snapshot refused")
 
 // restore brings the state to done: the newest snapshot, then the tail of the log judged without storing, by the packs
@@ -185,11 +185,14 @@ func (l *lane) restore(ctx context.Context, first int64) error {
 	from := l.stateFrom
 	var path []stretch
 	var snap Snapshot
+	var passing error // to fall back for it could cost the state
 	found, err := l.p.Store.LoadSnapshot(ctx, l.topic, l.partition, l.binding.Epoch, l.done, func(s Snapshot, next func() ([]byte, error)) (err error) {
 		if !scoring.CanLoad(s.Engine) || s.StateFrom < l.stateFrom {
+			l.log.Info("passes over a saved state", "offset", s.Offset, "version", s.Engine, "state_from", s.StateFrom)
 			return errRefused
 		}
 		if path, err = l.path(ctx, s.Offset, s.Pack, active); err != nil {
+			passing = err
 			return err
 		}
 		if err := l.newJudge(path[0].pack); err != nil { // a damaged snapshot may have left half a state
@@ -203,12 +206,15 @@ func (l *lane) restore(ctx context.Context, first int64) error {
 			}
 			return chunk, err
 		})
-		if err != nil && broken == nil {
+		if err != nil && (broken == nil || errors.Is(broken, scoring.ErrDamaged)) {
+			l.log.Warn("passes over a saved state: an older one or the log has to do", "offset", s.Offset, "err", err)
 			return fmt.Errorf("%w: %w", errRefused, err)
 		}
 		return err
 	})
 	switch {
+	case passing != nil:
+		return fmt.Errorf("load a snapshot of %s: %w", l, passing)
 	case err == nil && found:
 		from, l.stateFrom, l.snapAt = snap.Offset, snap.StateFrom, snap.Offset
 	case err == nil, errors.Is(err, errRefused):

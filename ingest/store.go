@@ -39,7 +39,8 @@ type Store interface {
 	Lines(ctx context.Context, r scoring.Range) ([]scoring.Line, error)
 
 	SaveSnapshot(ctx context.Context, s Snapshot, save func(func(chunk []byte) error) error) error
-	// LoadSnapshot gives load the newest whole snapshot that was cut at or before notAfter.
+	// LoadSnapshot gives load the newest whole snapshot that was cut at or before notAfter, and an older one when load
+	// refuses it. What next finds damaged it says with scoring.ErrDamaged; its other errors may pass.
 	LoadSnapshot(ctx context.Context, topic string, partition, epoch int32, notAfter int64, load func(Snapshot, func() ([]byte, error)) error) (bool, error)
 }
 

@@ -226,12 +226,14 @@ type reader struct {
 	at      places // in this pack, of what the snapshot numbers
 }
 
-var errSnapshot = errors.New("damaged")
+// ErrDamaged is the error of a saved state that is not what was written: no attempt more makes it whole, and another one
+// has to do.
+var ErrDamaged = errors.New("damaged")
 
 func (r *reader) uint() uint64 {
 	v, n := binary.Uvarint(r.b)
 	if n <= 0 {
-		r.b, r.err = nil, errSnapshot
+		r.b, r.err = nil, ErrDamaged
 		return 0
 	}
 	r.b = r.b[n:]
@@ -241,7 +243,7 @@ func (r *reader) uint() uint64 {
 func (r *reader) int() int64 {
 	v, n := binary.Varint(r.b)
 	if n <= 0 {
-		r.b, r.err = nil, errSnapshot
+		r.b, r.err = nil, ErrDamaged
 		return 0
 	}
 	r.b = r.b[n:]
@@ -253,7 +255,7 @@ func (r *reader) count(limit int) int {
 	n := r.uint()
 	if n > uint64(limit) || n > uint64(len(r.b)) {
 		if n > 0 {
-			r.b, r.err = nil, errSnapshot
+			r.b, r.err = nil, ErrDamaged
 		}
 		return 0
 	}
@@ -279,7 +281,7 @@ func (r *reader) texts() []string {
 func (r *reader) number(index []int) int {
 	n := r.uint()
 	if n >= uint64(len(index)) {
-		r.b, r.err = nil, errSnapshot
+		r.b, r.err = nil, ErrDamaged
 		return -1
 	}
 	return index[n]

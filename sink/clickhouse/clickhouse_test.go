@@ -372,6 +372,7 @@ func TestSnapshots(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	var last error
 	load := func(notAfter int64) (found bool, text string) {
 		found, err := db.LoadSnapshot(t.Context(), "t", 0, 0, notAfter, func(s Snapshot, next func() ([]byte, error)) error {
 			text = fmt.Sprint(s.Offset, ":")
@@ -386,7 +387,7 @@ func TestSnapshots(t *testing.T) {
 				text += string(c)
 			}
 		})
-		if found != (err == nil && found) {
+		if last = err; found != (err == nil && found) {
 			t.Error(err)
 		}
 		return found, text
@@ -404,6 +405,10 @@ func TestSnapshots(t *testing.T) {
 	s.Query(t, "ALTER TABLE "+db.table("snapshots")+" UPDATE data = 'x' WHERE offset = 20 AND chunk = 0 SETTINGS mutations_sync = 2")
 	if found, got := load(99); !found || got != "10:ab" {
 		t.Errorf("a damaged chunk: %v %q, want the older snapshot", found, got)
+	}
+	s.Query(t, "ALTER TABLE "+db.table("snapshots")+" DELETE WHERE offset = 10 AND chunk = 1 SETTINGS mutations_sync = 2")
+	if found, _ := load(99); found || !errors.Is(last, scoring.ErrDamaged) {
+		t.Errorf("no whole snapshot: %v %v, want one that says that it is damaged", found, last)
 	}
 }
 

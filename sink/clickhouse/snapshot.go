@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/agentrisk/agentrisk/scoring"
 )
 
 // Snapshot identifies a lane's saved state.
@@ -84,8 +87,18 @@ func (db *DB) dropOldSnapshots(ctx context.Context, s Snapshot) error {
 	return nil
 }
 
+// unreadable are errors of the server that say that what it has on disk is broken.
+var unreadable = map[int]bool{
+	33:  true, // cannot read all data
+	40:  true, // checksum does not match
+	107: true, // file does not exist
+	246: true, // corrupted data
+	271: true, // cannot decompress
+}
+
 // LoadSnapshot gives load the newest whole snapshot that was cut at or before notAfter; it falls back to an older one
-// when a chunk is missing or damaged, or load refuses it. found is false when there is none to be had.
+// when a chunk is missing or damaged, which next says with [scoring.ErrDamaged], or load refuses it. found is false when
+// there is none to be had. A server that does not answer is no reason to fall back: its error is returned at once.
 func (db *DB) LoadSnapshot(ctx context.Context, topic string, partition, epoch int32, notAfter int64, load func(Snapshot, func() ([]byte, error)) error) (found bool, err error) {
 	t := db.table("snapshots")
 	rows, err := db.conn.Query(ctx, "SELECT id, offset, data, state_from, pack, engine FROM "+t+
@@ -109,7 +122,7 @@ func (db *DB) LoadSnapshot(ctx context.Context, topic string, partition, epoch i
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return false, fmt.Errorf("clickhouse: snapshots of %s/%d: %w", topic, partition, err)
 	}
-	var refused error
+	var refused, unread error
 	for _, c := range list {
 		n := 0
 		err := load(c.Snapshot, func() ([]byte, error) {
@@ -118,12 +131,15 @@ func (db *DB) LoadSnapshot(ctx context.Context, topic string, partition, epoch i
 			}
 			var data string
 			if err := db.conn.QueryRow(ctx, "SELECT data FROM "+t+" WHERE topic = ? AND partition = ? AND epoch = ? AND offset = ? AND id = ? AND chunk = ?",
-				topic, partition, epoch, c.Offset, c.id, int32(n)).Scan(&data); err != nil {
-				return nil, fmt.Errorf("clickhouse: chunk %d of snapshot %s: %w", n, c.id, err)
+				topic, partition, epoch, c.Offset, c.id, int32(n)).Scan(&data); errors.Is(err, sql.ErrNoRows) || unreadable[code(err)] {
+				return nil, fmt.Errorf("clickhouse: chunk %d of snapshot %s: %w: %w", n, c.id, scoring.ErrDamaged, err)
+			} else if err != nil {
+				unread = fmt.Errorf("clickhouse: chunk %d of snapshot %s: %w", n, c.id, err)
+				return nil, unread
 			}
 			sum := sha256.Sum256([]byte(data))
 			if !bytes.Equal(sum[:], []byte(c.manifest[n*sha256.Size:min(len(c.manifest), (n+1)*sha256.Size)])) {
-				return nil, fmt.Errorf("clickhouse: chunk %d of snapshot %s is not the one that was written", n, c.id)
+				return nil, fmt.Errorf("clickhouse: chunk %d of snapshot %s is not the one that was written: %w", n, c.id, scoring.ErrDamaged)
 			}
 			n++
 			return []byte(data), nil
@@ -131,8 +147,11 @@ func (db *DB) LoadSnapshot(ctx context.Context, topic string, partition, epoch i
 		if err == nil {
 			return true, nil
 		}
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return false, ctx.Err()
+		case unread != nil:
+			return false, unread
 		}
 		refused = err
 	}
