@@ -129,6 +129,15 @@ func agree(t *testing.T, m proto.Message) {
 		return
 	}
 	want := sound(t, "otlp_proto", ingest.Record{Value: b})
+	if want[0].Reason == scoring.ReasonProtobuf { // a group among what the library does not know: OTLP has none, and ours refuses it
+		if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(b, m); err != nil {
+			t.Fatal(err)
+		}
+		if b, err = proto.Marshal(m); err != nil || len(b) == 0 {
+			return
+		}
+		want = sound(t, "otlp_proto", ingest.Record{Value: b})
+	}
 	got := sound(t, "otlp_json", ingest.Record{Value: messageJSON(m)})
 	for i := range want {
 		if strings.Contains(want[i].Detail, "nested deeper") {
