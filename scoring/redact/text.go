@@ -166,7 +166,7 @@ func (m *scan) word(start int) int {
 		}
 		return end + 3
 	}
-	if to := credentials(s, start, end); to > 0 {
+	if to := credentials(s, start, end, m.inner); to > 0 {
 		from := end
 		for isSpace(s[from]) {
 			from++
@@ -427,8 +427,9 @@ func member(s string, end, comma int) int {
 	return k + 1
 }
 
-// credentials returns where the credentials after an HTTP scheme in s[start:end] end, 0 when they are none.
-func credentials(s string, start, end int) int {
+// credentials returns where the credentials after an HTTP scheme in s[start:end] end, with a finding that begins in them; 0
+// when they are none.
+func credentials(s string, start, end int, inner bool) int {
 	name := s[start:end]
 	basic := strings.EqualFold(name, "basic")
 	if !basic && !strings.EqualFold(name, "bearer") || end >= len(s) || !isSpace(s[end]) {
@@ -451,7 +452,13 @@ func credentials(s string, start, end int) int {
 	if n-k < 8 || digits == 0 && uppers < 2 && n-k < 20 {
 		return 0
 	}
-	return n
+	last := n
+	for p := k; p < n; p++ {
+		if to, _ := find(s, p, inner); to > last {
+			last = to
+		}
+	}
+	return last
 }
 
 // maxAuthority bounds how far behind a scheme the end of user and password is looked for.
