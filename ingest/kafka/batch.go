@@ -178,7 +178,7 @@ func (d *Decoder) open(raw []byte) error {
 	if delta < 0 || count < 0 || count > delta+1 {
 		return d.fail(first, last, ReasonMalformed, fmt.Errorf("%d records in %d offsets", count, delta+1))
 	}
-	if len(raw) > d.limit() {
+	if len(raw) > d.limit() && base+delta >= d.next {
 		return d.fail(max(base, d.next), base+delta, ReasonTooLarge, fmt.Errorf("batch of %d bytes, limit %d", len(raw), d.limit()))
 	}
 	d.batch = Batch{
@@ -243,6 +243,16 @@ func (d *Decoder) fail(first, last int64, reason Reason, err error) error {
 	return &BatchError{First: first, Last: last, Reason: reason, Err: err}
 }
 
+// giveUp makes the error for what is left of the current batch: io.EOF where its last offset was delivered already, and what
+// follows is more than it has offsets for.
+func (d *Decoder) giveUp(reason Reason, err error) error {
+	if d.next > d.batch.LastOffset {
+		d.close()
+		return io.EOF
+	}
+	return d.fail(max(d.batch.BaseOffset, d.next), d.batch.LastOffset, reason, err)
+}
+
 func (d *Decoder) limit() int {
 	if d.Limit > 0 {
 		return d.Limit
@@ -279,7 +289,7 @@ func (d *Decoder) NextRecord() (*Record, error) {
 		}
 		d.left--
 		if !d.parse() {
-			return nil, d.fail(max(d.batch.BaseOffset, d.next), d.batch.LastOffset, ReasonMalformed, errRecord)
+			return nil, d.giveUp(ReasonMalformed, errRecord)
 		}
 		if d.record.Offset >= d.next {
 			d.next = d.record.Offset + 1

@@ -32,7 +32,7 @@ func (d *Decoder) openRecords() error {
 		}
 	}
 	if err != nil {
-		return d.fail(max(d.batch.BaseOffset, d.next), d.batch.LastOffset, reasonOf(err), err)
+		return d.giveUp(reasonOf(err), err)
 	}
 	d.rest, d.left, d.opened = rest, d.batch.Count, true
 	return nil
@@ -100,7 +100,7 @@ func (d *Decoder) pull() error {
 		var prefix [binary.MaxVarintLen64]byte
 		n := binary.PutVarint(prefix[:], size)
 		if d.streamed += n; size > int64(d.limit()-d.streamed) {
-			return d.fail(max(d.batch.BaseOffset, d.next), d.batch.LastOffset, ReasonTooLarge, fmt.Errorf("%w of %d", errTooLarge, d.limit()))
+			return d.giveUp(ReasonTooLarge, fmt.Errorf("%w of %d", errTooLarge, d.limit()))
 		}
 		d.streamed += int(size)
 		offset, err := d.ahead(int(size))
@@ -164,7 +164,7 @@ func (d *Decoder) broken(err error) error {
 	if errors.Is(err, zstd.ErrWindowSizeExceeded) {
 		reason = ReasonTooLarge
 	}
-	return d.fail(max(d.batch.BaseOffset, d.next), d.batch.LastOffset, reason, err)
+	return d.giveUp(reason, err)
 }
 
 // take is room for n bytes that live until the reset.
