@@ -49,6 +49,7 @@ type lane struct {
 	tail      tail // last record judged
 	fence     tail // last record below done
 	lineAt    time.Time
+	seenAt    time.Time // the log was the one that was judged; zero while nobody has looked
 
 	poison   map[int64]string // offsets that end a process, and how
 	examined bool             // poison is known
@@ -274,6 +275,13 @@ func (l *lane) fetch(ctx context.Context) (Chunk, error) {
 	if l.p.stopping() {
 		wait = 0
 	}
+	asked := l.p.now() // the process may sleep between the broker's answer and the moment it reads it
+	if !l.seenAt.IsZero() && asked.Sub(l.seenAt) >= leaseTime {
+		// Meanwhile the topic may have been made again and filled beyond the position, and no fetch would tell.
+		if err := l.checkFence(ctx, l.fence, l.done); err != nil {
+			return nil, err
+		}
+	}
 	c, err := l.p.Log.Fetch(ctx, l.topic, l.partition, l.pos, wait)
 	var out *OutOfRange
 	switch {
@@ -281,6 +289,9 @@ func (l *lane) fetch(ctx context.Context) (Chunk, error) {
 		return nil, l.outOfRange(ctx, out)
 	case err != nil:
 		return nil, fmt.Errorf("fetch %s at %d: %w", l, l.pos, err)
+	}
+	if !l.seenAt.IsZero() {
+		l.seenAt = asked
 	}
 	l.status.highWatermark.Store(c.HighWatermark())
 	l.status.position.Store(l.pos)

@@ -37,7 +37,7 @@ func (l *lane) start(ctx context.Context, gen Generation, offset int64, metadata
 		if l.binding.Start == "latest" {
 			l.done = next
 		}
-		l.stateFrom, l.fence = l.done, tail{}
+		l.stateFrom, l.fence, l.seenAt = l.done, tail{}, l.p.now()
 	} else {
 		l.done, l.stateFrom = at.To, at.Last.StateFrom
 		l.fence = tail{offset: at.Last.LastOffset, hash: at.Last.LastHash, known: at.Last.LastKnown}
@@ -105,7 +105,13 @@ func (l *lane) resume(ctx context.Context, p plan) error {
 }
 
 // checkFence compares the record before the position with what was there when the ledger was written.
-func (l *lane) checkFence(ctx context.Context, f tail, position int64) error {
+func (l *lane) checkFence(ctx context.Context, f tail, position int64) (err error) {
+	asked := l.p.now()
+	defer func() {
+		if err == nil {
+			l.seenAt = asked
+		}
+	}()
 	first, next, err := l.p.Log.Bounds(ctx, l.topic, l.partition)
 	if err != nil {
 		return fmt.Errorf("read the bounds of %s: %w", l, err)

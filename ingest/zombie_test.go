@@ -109,3 +109,44 @@ func TestStartOfAnEmptyLaneIsNoUnverifiedOne(t *testing.T) {
 		}
 	})
 }
+
+// madeAgainLog is a log that becomes another one while who reads it sleeps.
+type madeAgainLog struct {
+	*memoryLog
+	next map[int32][]Entry
+	at   int64 // when this is fetched
+}
+
+func (m *madeAgainLog) Fetch(ctx context.Context, topic string, p int32, offset int64, wait time.Duration) (Chunk, error) {
+	c, err := m.memoryLog.Fetch(ctx, topic, p, offset, wait)
+	if offset == m.at && m.next != nil {
+		time.Sleep(leaseTime)
+		m.mu.Lock()
+		m.parts, m.next = m.next, nil
+		m.mu.Unlock()
+	}
+	return c, err
+}
+
+// History 43: a topic is made again, and filled beyond the position, while a process sleeps. When it wakes every fetch
+// succeeds; nothing of the new topic may be stored as if it went on where the old one ended.
+func TestHistory43TopicMadeAgainWhileAProcessSlept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		old, after := testLog(rand.New(rand.NewPCG(43, 1)), 1, 100), testLog(rand.New(rand.NewPCG(43, 2)), 1, 300)
+		store := newMemoryStore()
+		s := takeOver(t, old, store, newGroup(), time.Minute, func(p *Pipeline) {
+			p.Log = &madeAgainLog{old, after.parts, 100}
+		})
+		if s.State != stateParked || s.Reason != string(ParkChanged) || s.Done != 100 {
+			t.Errorf("the lane is %s %s at %d, want it parked at 100", s.State, s.Reason, s.Done)
+		}
+		for o := range store.rows {
+			if o.Offset >= 100 {
+				t.Errorf("a row of %v, which is of the new topic", o)
+			}
+		}
+		if len(store.rows) == 0 {
+			t.Error("nothing of the old topic is stored")
+		}
+	})
+}
