@@ -21,7 +21,7 @@ type GroupConfig struct {
 	ID        string
 	Topics    []string      // that exist; may be empty, then Next waits for SetTopics
 	Session   time.Duration // 12 s: the broker gives up on a member that is silent for so long
-	Heartbeat time.Duration // 2 s
+	Heartbeat time.Duration // 1 s: as long as that a member may not know that others wait for it to join anew
 	Rebalance time.Duration // 25 s: for all members to stop their lanes and join again
 	Backoff   time.Duration // 500 ms between a failed join and the next
 	Log       *slog.Logger
@@ -42,6 +42,7 @@ type Group struct {
 	leaving  chan struct{} // closed when the membership before has left
 	changed  chan struct{} // closed by SetTopics and Close
 	closed   bool
+	served   string // id of the member that served last, until it has left
 	lastErr  string // as logged
 	loggedAt time.Time
 }
@@ -54,7 +55,7 @@ func NewGroup(c *Client, cfg GroupConfig) (*Group, error) {
 	for _, d := range []struct {
 		value *time.Duration
 		def   time.Duration
-	}{{&cfg.Session, 12 * time.Second}, {&cfg.Heartbeat, 2 * time.Second}, {&cfg.Rebalance, 25 * time.Second}, {&cfg.Backoff, 500 * time.Millisecond}} {
+	}{{&cfg.Session, 12 * time.Second}, {&cfg.Heartbeat, time.Second}, {&cfg.Rebalance, 25 * time.Second}, {&cfg.Backoff, 500 * time.Millisecond}} {
 		if *d.value <= 0 {
 			*d.value = d.def
 		}
@@ -94,12 +95,18 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 			joined := newGeneration(gen)
 			g.balancer.serves(joined.ID, joined.Assignments)
 			g.logJoin(joined)
+			g.mu.Lock()
+			g.served = joined.MemberID
+			g.mu.Unlock()
 			return joined, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case errors.Is(err, kafka.ErrGroupClosed): // by SetTopics or Close
+		case errors.Is(err, kafka.RebalanceInProgress): // it stays the member that it was
+			g.logRetry(err)
 		default:
 			g.logRetry(err)
+			g.depart(ctx)
 		}
 	}
 }
@@ -202,6 +209,46 @@ func (g *Group) Close() {
 	leaving := g.leaving
 	g.mu.Unlock()
 	<-leaving
+}
+
+// depart makes the member that served last leave. After an error kafka-go forgets its id and joins as a new member; it
+// tries to leave before, once, which a broker that is away does not hear. When that is back it waits for the member that
+// will never come, until its session is over, and all lanes of the group wait with it: 12 s for nothing.
+func (g *Group) depart(ctx context.Context) {
+	g.mu.Lock()
+	member := g.served
+	g.served = ""
+	g.mu.Unlock()
+	if member == "" {
+		return
+	}
+	go func() {
+		for g.client.leave(ctx, g.cfg.ID, member) != nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(g.cfg.Backoff):
+			}
+		}
+	}()
+}
+
+// leave takes a member out of a group. A member that is not there has left.
+func (c *Client) leave(ctx context.Context, group, member string) error {
+	ctx, cancel := bounded(ctx, 0)
+	defer cancel()
+	res, err := c.kafka.LeaveGroup(ctx, &kafka.LeaveGroupRequest{GroupID: group, Members: []kafka.LeaveGroupRequestMember{{ID: member}}})
+	if err != nil {
+		return err
+	}
+	err = res.Error
+	if err == nil && len(res.Members) == 1 {
+		err = res.Members[0].Error
+	}
+	if errors.Is(err, kafka.UnknownMemberId) {
+		return nil
+	}
+	return err
 }
 
 // partitions finds the partitions of the topics that exist now: not from the client's transport, which remembers

@@ -30,8 +30,13 @@ type process struct {
 
 func startProcess(t *testing.T, c *Client, group string, topics ...string) *process {
 	t.Helper()
-	g, err := NewGroup(c, GroupConfig{ID: group, Topics: topics, Session: 6 * time.Second, Heartbeat: 200 * time.Millisecond, Backoff: 100 * time.Millisecond,
-		Log: slog.New(slog.NewTextHandler(testWriter{t}, nil))})
+	return startMember(t, c, GroupConfig{ID: group, Topics: topics, Session: 6 * time.Second})
+}
+
+func startMember(t *testing.T, c *Client, cfg GroupConfig) *process {
+	t.Helper()
+	cfg.Heartbeat, cfg.Backoff, cfg.Log = 200*time.Millisecond, 100*time.Millisecond, slog.New(slog.NewTextHandler(testWriter{t}, nil))
+	g, err := NewGroup(c, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,6 +75,27 @@ func TestBrokerFails(t *testing.T) {
 	settled(t, 2, p)
 }
 
+// A broker that comes back remembers its members, who come back as new ones: nobody waits for those that they were until
+// their session is over, which here is later than any test ends.
+func TestBrokerComesBackAndNobodyWaitsForOldMembers(t *testing.T) {
+	t.Parallel()
+	s := ownKafka(t)
+	topic := newTopic(t, clientOf(t, s.Brokers), 4)
+	long := GroupConfig{ID: "g", Topics: []string{topic}, Session: 20 * time.Minute, Rebalance: 20 * time.Minute}
+	one, two := startMember(t, clientOf(t, s.Brokers), long), startMember(t, clientOf(t, s.Brokers), long)
+	before := settled(t, 4, one, two)
+	s.Stop(t, "kafka")
+	for _, gen := range before {
+		<-gen.Done()
+	}
+	s.Start(t, "kafka")
+	for i, gen := range settled(t, 4, one, two) {
+		if gen.ID == before[i].ID || gen.MemberID == before[i].MemberID {
+			t.Errorf("generation %d of member %s follows %d of %s", gen.ID, gen.MemberID, before[i].ID, before[i].MemberID)
+		}
+	}
+}
+
 // History 43: offsets of a living group stay however idle it is, those of a group that is empty for longer than
 // offsets.retention.minutes are gone, plan and all, without an error.
 func TestHistory43GroupExpires(t *testing.T) {
