@@ -89,7 +89,7 @@ func (l *lane) tailOf(b *batch) tail {
 
 // retry repeats what may pass for as long as the lane is ours.
 func (l *lane) retry(ctx context.Context, lease func(context.Context) error, what string, do func() error) error {
-	for wait := 200 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+	for wait := 200 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		err := do()
 		var park *Park
 		if err == nil || ctx.Err() != nil || errors.As(err, &park) {

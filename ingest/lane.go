@@ -100,7 +100,8 @@ func (l *lane) String() string { return fmt.Sprintf("%s/%d", l.topic, l.partitio
 
 // run serves the lane until its generation ends. It never returns before: a lane that cannot go on parks.
 func (l *lane) run(ctx context.Context, gen Generation) {
-	for wait := time.Second; ; wait = min(2*wait, 30*time.Second) {
+	for wait := time.Second; ; wait = min(2*wait, 5*time.Second) {
+		began := l.p.now()
 		l.status.set(stateRunning, "")
 		err := l.serveOrObey(ctx, gen)
 		switch {
@@ -122,6 +123,9 @@ func (l *lane) run(ctx context.Context, gen Generation) {
 		case errors.Is(err, errAgain):
 			wait = time.Second / 2
 			continue
+		}
+		if l.p.now().Sub(began) > time.Minute { // it worked meanwhile: this is another fault, or the first
+			wait = time.Second
 		}
 		l.log.Warn("lane starts again", "err", err, "in", wait)
 		l.status.set(stateRetrying, err.Error())
