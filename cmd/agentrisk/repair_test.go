@@ -13,7 +13,7 @@ import (
 // with the verdicts of before.
 func TestRepairBesideARunningPipeline(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t, stacktest.Start(t), "")
+	s := newSystemThatHeals(t, stacktest.Start(t), "")
 	path := s.fleet(4_000, 30)
 	s.publish(path)
 	s.deadLetters(5)

@@ -53,8 +53,16 @@ type system struct {
 	group    string
 }
 
-// newSystem writes a configuration and migrates. extra is appended to the binding, as YAML members.
+// newSystem is a system whose table keeps doubled rows for who counts them.
 func newSystem(t *testing.T, stack *stacktest.Stack, extra string) *system {
+	t.Helper()
+	s := newSystemThatHeals(t, stack, extra)
+	stack.KeepDoubles(t, s.database)
+	return s
+}
+
+// newSystemThatHeals writes a configuration and migrates. extra is appended to the binding, as YAML members.
+func newSystemThatHeals(t *testing.T, stack *stacktest.Stack, extra string) *system {
 	t.Helper()
 	s := &system{t: t, stack: stack, dir: t.TempDir(), database: stack.Database(t), prefix: stacktest.Unique("ev") + ".", group: stacktest.Unique("g")}
 	s.config = filepath.Join(s.dir, "agentrisk.yaml")

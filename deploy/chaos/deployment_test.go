@@ -95,6 +95,7 @@ func newDeployment(t *testing.T, partitions, processes int) *deployment {
 	for _, c := range []string{d.attacked, d.quiet} {
 		d.must("migrate", "--config", c)
 	}
+	d.stack.KeepDoubles(t, "attacked")
 	for i := range processes {
 		at := freePort(t)
 		config := d.configure(fmt.Sprintf("attacked-%d", i), d.kafka.Addr, d.click.Addr, at, partitions)
