@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # docker-compose.yml, really brought up: the simulated rows stand in ClickHouse, reconcile finds nothing, pages arrived,
-# Prometheus scrapes and evaluates every alert, Ctrl-C and `down` leave nothing. Under a project name and on ports of its
+# Prometheus scrapes and evaluates every alert, a broken feed is explained, another image and the first one again go on
+# where the one before ended, Ctrl-C and `down` leave nothing. Under a project name and on ports of its
 # own, so that it disturbs no other stack of the machine. Where it cannot be run it says NOT RUN and why, with status 0;
 # with REQUIRE=1 that fails.
 #
@@ -45,7 +46,7 @@ finish() {
   if [ "$status" != 0 ]; then "${compose[@]}" --profile monitoring logs --no-color --tail=40 2>&1 | tail -200 || true; fi
   "${compose[@]}" --profile monitoring down -v --remove-orphans --timeout 20 >/dev/null 2>&1 || true
   # The network's name was chosen by compose; what carries the project's label is ours.
-  "$docker" rmi -f "$project" ${wrapped:+"$wrapped"} >/dev/null 2>&1 || true
+  "$docker" rmi -f "$project" "$project-next" ${wrapped:+"$wrapped"} >/dev/null 2>&1 || true
   rm -rf "$tmp"
   exit "$status"
 }
@@ -129,6 +130,38 @@ if [ -n "$monitoring" ]; then
   AGENTRISK_PROMETHEUS=http://127.0.0.1:$PROMETHEUS_PORT ${GO:-go} test -count=1 -v -run TestComposedPrometheus ./cmd/agentrisk
 fi
 
+say "a broken feed"
+agentrisk() { "${compose[@]}" exec -T run /agentrisk "$@"; }
+agentrisk simulate --to kafka --file - <<'END'
+{"id": "b1", "time": "2026-11-01T08:00:00Z", "provider": "huawei_cloud", "tenant.id": "t1", "agent.id": "a1", "kind": "tool_call", "tool.name": "read_file"}
+{"id": "b2", "time": "2026-11-01T08:00:01Z", "provider": "huawei_cloud", "tenant.id": "t1", "agent.id": "a1", "kind":
+END
+rows=$((EVENTS + 1))
+explained() { agentrisk dlq list | tee "$tmp/dlq" | grep -q '^invalid_json  *agent.events.huawei_cloud  *1  *1 '; }
+until_true "dlq list counts the broken line" 300 explained || { cat "$tmp/dlq"; exit 1; }
+cat "$tmp/dlq"
+counted() { curl -sf "http://127.0.0.1:$AGENTRISK_PORT/metrics" | grep '^agentrisk_dead_letters_total{reason="invalid_json"} 1$'; }
+until_true "the metric counts it" 60 counted
+agentrisk check --topic agent.events.huawei_cloud --records 100 >"$tmp/check" && code=0 || code=$?
+grep -m 2 invalid_json "$tmp/check" && [ "$code" = 3 ] || { cat "$tmp/check"; echo "check ended with status $code"; exit 1; }
+agentrisk dlq discard --reason-is invalid_json --reason "cut off at the provider"
+
+ready() { "$docker" ps --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.service=run --filter health=healthy -q | grep -q .; }
+COMMIT=next IMAGE=$project-next DOCKER=$docker GO_IMAGE=${GO_IMAGE:-$KAFKA_IMAGE} deploy/image.sh
+for image in "$project-next" "$project"; do
+  say "the image $image takes over"
+  AGENTRISK_IMAGE=$image "${compose[@]}" up -d --no-build run >"$tmp/up" 2>&1 || { cat "$tmp/up"; exit 1; }
+  until_true "$image is healthy" 300 ready
+  "$docker" inspect --format '{{.Config.Image}}' "$("${compose[@]}" ps -q run)" | grep -x "$image"
+  agentrisk version
+  agentrisk simulate --to kafka --seed "$rows" --events 1000
+  rows=$((rows + 1000))
+  stored() { [ "$(sql 'SELECT count() FROM verdicts' 2>/dev/null)" = "$rows" ]; }
+  until_true "$rows rows" 300 stored
+  until_true "reconcile finds nothing" 300 settled || { cat "$tmp/reconcile"; exit 1; }
+  tail -1 "$tmp/reconcile"
+done
+
 say "a clean stop, and up again"
 "${compose[@]}" stop run >/dev/null 2>&1
 code=$("$docker" inspect --format '{{.State.ExitCode}}' "$("$docker" ps -aq --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.service=run)")
@@ -141,9 +174,8 @@ set -m
 EVENTS=0 "${compose[@]}" up --no-build kafka clickhouse migrate receive run >"$tmp/up.log" 2>&1 &
 foreground=$!
 set +m
-ready() { "$docker" ps --filter "label=com.docker.compose.project=$project" --filter label=com.docker.compose.service=run --filter health=healthy -q | grep -q .; }
 until_true "run is healthy again" 600 ready || { tail -30 "$tmp/up.log"; exit 1; }
-[ "$(sql 'SELECT count() FROM verdicts')" = "$EVENTS" ] || { echo "rows changed over a restart: $(sql 'SELECT count() FROM verdicts')"; exit 1; }
+[ "$(sql 'SELECT count() FROM verdicts')" = "$rows" ] || { echo "rows changed over a restart: $(sql 'SELECT count() FROM verdicts')"; exit 1; }
 say "Ctrl-C"
 kill -INT -- "-$foreground"
 wait "$foreground" || true
