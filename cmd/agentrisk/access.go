@@ -121,11 +121,22 @@ func (c *Config) kafkaRights(role, principal, provider string) []kafkaRight {
 		}
 		add("DESCRIBE", "group", c.Kafka.Group, "see how far the group is")
 	}
-	return slices.DeleteFunc(list, func(r kafkaRight) bool { // implied
-		return r.Operation == "DESCRIBE" && slices.ContainsFunc(list, func(o kafkaRight) bool {
-			return (o.Operation == "READ" || o.Operation == "WRITE") && o.Resource == r.Resource && o.Name == r.Name && o.Pattern == r.Pattern
-		})
+	all := slices.Clone(list)
+	return slices.DeleteFunc(list, func(r kafkaRight) bool {
+		return slices.ContainsFunc(all, func(o kafkaRight) bool { return o.implies(r) })
 	})
+}
+
+// implies reports whether o makes r needless: who may READ or WRITE may DESCRIBE, and a prefix covers what begins with it.
+func (o kafkaRight) implies(r kafkaRight) bool {
+	same := o.Name == r.Name && o.Pattern == r.Pattern
+	switch {
+	case o.Resource != r.Resource:
+		return false
+	case o.Operation == r.Operation:
+		return !same && (o.Name == "*" || o.Pattern == "prefixed" && strings.HasPrefix(r.Name, o.Name))
+	}
+	return same && r.Operation == "DESCRIBE" && (o.Operation == "READ" || o.Operation == "WRITE")
 }
 
 // aclPattern turns a pattern of ours into one of Kafka's, which knows prefixes only: what stands before the first *.

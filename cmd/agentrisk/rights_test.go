@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/agentrisk/agentrisk/deploy/stacktest"
+	"github.com/agentrisk/agentrisk/ingest"
 	"github.com/agentrisk/agentrisk/ingest/kafka"
 )
 
@@ -227,5 +228,20 @@ func TestExactRights(t *testing.T) {
 	}
 	if tried != 4 {
 		t.Errorf("tried %d rights of the writer", tried)
+	}
+}
+
+// A right that another one covers is not printed.
+func TestRightsThatAPatternCovers(t *testing.T) {
+	t.Parallel()
+	c := &Config{Bindings: []ingest.Binding{{Topics: "ev.a"}, {Topics: "ev.*"}, {Topics: "evening"}}}
+	var topics []string
+	for _, r := range c.kafkaRights(rolePipeline, "User:p", "") {
+		if r.Resource == "topic" {
+			topics = append(topics, r.Operation+" "+r.Name+" "+r.Pattern)
+		}
+	}
+	if got, want := strings.Join(topics, ", "), "READ ev. prefixed, READ evening literal"; got != want {
+		t.Errorf("%s\nwant %s", got, want)
 	}
 }
