@@ -246,7 +246,12 @@ func (k *kafkaPublisher) topic(ctx context.Context, provider string) (string, er
 			continue
 		}
 		if !k.made[name] {
-			if _, err := k.p.makeTopics(ctx, []string{provider}); err != nil {
+			// A producer may write to its topic, and neither make topics nor read their settings.
+			found, err := k.p.kafka.Topics(ctx, name)
+			if err == nil && len(found) == 0 {
+				_, err = k.p.makeTopics(ctx, []string{provider})
+			}
+			if err != nil {
 				return "", err
 			}
 			k.made[name] = true
