@@ -22,7 +22,7 @@ const usage = `devstack runs Kafka and ClickHouse on this machine, on 127.0.0.1 
                       start both, data in DIR; writes DIR/env and DIR/agentrisk.yaml
                       --secure (Apache Kafka only): TLS, mutual TLS, SASL and ACLs as in production beside the plain
                       ports for the owner of this machine; certificates in DIR/tls, passwords in DIR/secrets,
-                      ClickHouse's users in DIR/users.d
+                      ClickHouse's users in DIR/users.d, Kafka's tool for ACLs as DIR/kafka-acls.sh
   devstack down DIR   stop both
   devstack status DIR say what runs
   devstack ctl DIR stop|kill|pause|resume|start|restart kafka|clickhouse

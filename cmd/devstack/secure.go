@@ -21,8 +21,10 @@ import (
 // SASL, or for a client's certificate, and lets each user do only what an ACL allows; ClickHouse serves TLS. Certificates
 // and passwords are made for the folder and stay in it.
 
-// secureUsers have a password to Kafka, in DIR/secrets, and a certificate of that common name, in DIR/tls.
-var secureUsers = []string{"agentrisk-pipeline", "agentrisk-notifier", "agentrisk-operator", "agentrisk-alpha"}
+// secureUsers have a password to Kafka, in DIR/secrets, and a certificate of that common name, in DIR/tls. After those of
+// the roles come producers: one for tests, and those of the configuration.
+var secureUsers = []string{"agentrisk-pipeline", "agentrisk-notifier", "agentrisk-operator", "agentrisk-alpha",
+	"agentrisk-alibaba_cloud", "agentrisk-huawei_cloud", "agentrisk-tencent_cloud"}
 
 // Ports of a secure stack after those of every stack.
 const (
@@ -197,6 +199,12 @@ func (s *stack) secureEnv() string {
 	return fmt.Sprintf("KAFKA_SASL=%s\nKAFKA_MTLS=%s\nKAFKA_SASL_MTLS=%s\nKAFKA_SCRAM512=%s\nCLICKHOUSE_NATIVE_TLS=%s\nCLICKHOUSE_NATIVE_MTLS=%s\nCLICKHOUSE_HTTPS=%s\nTLS_DIR=%s\nSECRETS_DIR=%s\nUSERS_D=%s\n",
 		s.address(portSASL), s.address(portMTLS), s.address(portSASLMTLS), s.address(portSCRAM512), s.address(portNativeTLS), s.address(portNativeMTLS), s.address(portHTTPS),
 		filepath.Join(s.dir, "tls"), filepath.Join(s.dir, "secrets"), filepath.Join(s.dir, "users.d"))
+}
+
+// aclTool writes DIR/kafka-acls.sh, Kafka's own tool from the jars that the broker runs.
+func (s *stack) aclTool() error {
+	text := fmt.Sprintf("#!/bin/sh\nexec java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp '%s' org.apache.kafka.tools.AclCommand \"$@\"\n", filepath.Join(s.State.Jars, "*"))
+	return os.WriteFile(filepath.Join(s.dir, "kafka-acls.sh"), []byte(text), 0o755)
 }
 
 // secureConfiguration goes through the secure doors. Nobody has an ACL yet: `agentrisk access kafka` prints them.

@@ -159,6 +159,9 @@ func (s *stack) tell() error {
 	if s.State.Secure {
 		env += s.secureEnv()
 		config = s.secureConfiguration()
+		if err := s.aclTool(); err != nil {
+			return err
+		}
 	}
 	if err := os.WriteFile(filepath.Join(s.dir, "env"), []byte(env), 0o644); err != nil {
 		return err
