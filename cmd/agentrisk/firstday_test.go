@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -20,28 +21,14 @@ const firstDay = "../../deploy/FIRST-DAY.md"
 
 // TestFirstDay does what deploy/FIRST-DAY.md says, word by word: each block between ```sh and ``` is a script, run by bash
 // where bin/ holds the programs; what it exports holds in the next ones, and a line "# => text" in it says what its output
-// holds. Only ports are others, because those of the document may be taken here.
+// holds. Only ports are others, because those of the document may be taken here. The new version is [newerProgram].
 func TestFirstDay(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile(firstDay)
-	if err != nil {
-		t.Fatal(err)
-	}
-	script := string(text)
+	script := string(read(t, firstDay))
 	for _, port := range []string{"8088", "9464", "9465"} {
 		script = strings.ReplaceAll(script, "127.0.0.1:"+port, quietAddress(t))
 	}
-	dir := t.TempDir()
-	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for name, path := range map[string]string{"agentrisk": program, "devstack": stacktest.Devstack(t)} {
-		if err := os.Symlink(path, filepath.Join(dir, "bin", name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	d := &day{t: t, dir: dir}
-	t.Cleanup(d.end)
+	d := newDay(t, map[string]string{"agentrisk": program, "agentrisk-next": newerProgram(t), "devstack": stacktest.Devstack(t)})
 	blocks := regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(script, -1)
 	if len(blocks) < 8 {
 		t.Fatalf("%s has %d blocks: is it written otherwise now?", firstDay, len(blocks))
@@ -49,6 +36,27 @@ func TestFirstDay(t *testing.T) {
 	for i, b := range blocks {
 		d.do(i+1, b[1])
 	}
+}
+
+// The commands of README.md after `make build up` do what they say; topics, group and database are others, for this test.
+func TestReadmeCommands(t *testing.T) {
+	t.Parallel()
+	d := newDay(t, map[string]string{"agentrisk": program})
+	if err := os.Mkdir(filepath.Join(d.dir, "try"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mine := stacktest.Unique("readme_")
+	config := strings.NewReplacer("agent.events.", mine+".", ": agentrisk\n", ": "+mine+"\n").Replace(string(read(t, stacktest.Start(t).Config)))
+	if err := os.WriteFile(filepath.Join(d.dir, "try", "agentrisk.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lines := regexp.MustCompile(`(?m)^    bin/agentrisk .*$`).FindAllString(string(read(t, "../../README.md")), -1)
+	if len(lines) != 3 {
+		t.Fatalf("README.md has %d commands after `make build up`: is it written otherwise now?", len(lines))
+	}
+	lines[1] = strings.TrimSuffix(lines[1], "&") + "> run.log 2>&1 &"
+	d.do(1, strings.Join(lines, "\n"))
+	d.do(2, "until bin/agentrisk reconcile --config try/agentrisk.yaml | grep ' 50000 rows'; do sleep 1; done\n# => 0 findings\n")
 }
 
 // quietAddress returns an address that is free now, with a port below those that the system gives to whoever asks for any:
@@ -73,6 +81,22 @@ type day struct {
 	groups []int // process groups of the blocks: what they left running is in them
 }
 
+// newDay returns a day in an empty folder whose bin/ holds the programs.
+func newDay(t *testing.T, programs map[string]string) *day {
+	t.Helper()
+	d := &day{t: t, dir: t.TempDir()}
+	t.Cleanup(d.end)
+	if err := os.Mkdir(filepath.Join(d.dir, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, path := range programs {
+		if err := os.Symlink(path, filepath.Join(d.dir, "bin", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d
+}
+
 func (d *day) do(n int, block string) {
 	d.t.Helper()
 	out, err := os.Create(filepath.Join(d.dir, fmt.Sprintf("block%02d", n)))
@@ -92,7 +116,7 @@ func (d *day) do(n int, block string) {
 	go func() { done <- cmd.Wait() }()
 	select {
 	case err = <-done:
-	case <-time.After(4 * time.Minute):
+	case <-time.After(10 * time.Minute):
 		err = fmt.Errorf("did not end")
 	}
 	text, _ := os.ReadFile(out.Name())
@@ -101,6 +125,9 @@ func (d *day) do(n int, block string) {
 			d.t.Errorf("block %d: printed without %q\n%s\nprinted:\n%s", n, want[1], block, text)
 		}
 	}
+	if bytes.Contains(text, []byte("has neither these listeners")) {
+		(&stacktest.Stack{KafkaKind: "kfake"}).NeedApache(d.t, "TLS, SASL and ACLs as Apache Kafka has them")
+	}
 	if err != nil {
 		for _, log := range []string{"run.log", "second.log"} {
 			b, _ := os.ReadFile(filepath.Join(d.dir, "day", log))
@@ -108,6 +135,7 @@ func (d *day) do(n int, block string) {
 		}
 		d.t.Fatalf("block %d: %v\n%s\nprinted:\n%s", n, err, block, text)
 	}
+	d.t.Logf("block %d:\n%s\nprinted:\n%s", n, block, text)
 }
 
 // end stops what a block that failed left behind.
