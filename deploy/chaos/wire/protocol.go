@@ -34,7 +34,8 @@ var insertText = []byte("INSERT INTO ")
 // minBlock tells a block of rows, whose column names alone are longer, from the empty block that comes before it.
 const minBlock = 4 << 10
 
-// readClickHouse passes what the client sends as it comes. What follows the text of an insert is the point "Insert".
+// readClickHouse passes what the client sends as it comes. What follows the text of an insert is the point "Insert"; the
+// text of an insert of ledger lines is the point "Ledger".
 func readClickHouse(c *conn) error {
 	buf := make([]byte, 64<<10)
 	inserting := false
@@ -49,7 +50,14 @@ func readClickHouse(c *conn) error {
 			if bytes.Contains(b, insertText) && bytes.Contains(b, []byte("verdicts")) {
 				inserting = true
 			}
-			if err := c.send(c.p.take(point), b, 0); err != nil {
+			if bytes.Contains(b, insertText) && bytes.Contains(b, []byte("batches")) {
+				point = "Ledger"
+			}
+			fault := c.p.take(point)
+			if fault == nil && point == "Ledger" {
+				fault = c.p.take("Query") // which it is, too
+			}
+			if err := c.send(fault, b, 0); err != nil {
 				return err
 			}
 		}

@@ -17,21 +17,22 @@ type Protocol int
 
 const (
 	Kafka      Protocol = iota // points are names of requests, see kafkaNames
-	ClickHouse                 // the point "Insert": a block of rows on its way to the server
+	ClickHouse                 // the points "Insert": a block of rows on its way to the server; "Ledger": an insert of lines announces itself
 )
 
 // How a fault breaks a connection.
 type How int
 
 const (
-	CutBefore How = iota // the request never leaves
-	CutAfter             // the request arrives and the answer is lost
-	CutAt                // the connection is reset after Bytes of the request
-	HalfClose            // the client's end closes for writing after Bytes of the request; answers still come
-	Stall                // nothing moves for For, then everything goes on
+	CutBefore  How = iota // the request never leaves
+	CutAfter              // the request arrives and the answer is lost
+	CutAt                 // the connection is reset after Bytes of the request
+	HalfClose             // the client's end closes for writing after Bytes of the request; answers still come
+	Stall                 // nothing moves for For after Bytes of the request, then everything goes on
+	StallAfter            // the request arrives and its answer waits for For
 )
 
-var hows = [...]string{"cut before", "answer lost", "cut at byte", "half-closed", "stalled"}
+var hows = [...]string{"cut before", "answer lost", "cut at byte", "half-closed", "stalled", "answer stalled"}
 
 func (h How) String() string { return hows[h] }
 
@@ -39,8 +40,8 @@ func (h How) String() string { return hows[h] }
 type Fault struct {
 	Point string // a name of the protocol; "" fits whatever moves next
 	How   How
-	Bytes int           // of CutAt and HalfClose
-	For   time.Duration // of Stall
+	Bytes int           // of CutAt, HalfClose and Stall
+	For   time.Duration // of Stall and StallAfter
 }
 
 // Proxy passes connections from Addr to one server.
@@ -55,7 +56,8 @@ type Proxy struct {
 	mu    sync.Mutex
 	armed []*armedFault
 	conns map[*conn]bool
-	slow  time.Time // nothing moves before it
+	slow  time.Time     // nothing moves before it
+	freed chan struct{} // closed when what is stalled is let go
 }
 
 type armedFault struct {
@@ -69,7 +71,7 @@ func Listen(target string, protocol Protocol) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{Addr: l.Addr().String(), target: target, protocol: protocol, listener: l, conns: map[*conn]bool{}}
+	p := &Proxy{Addr: l.Addr().String(), target: target, protocol: protocol, listener: l, conns: map[*conn]bool{}, freed: make(chan struct{})}
 	go p.serve()
 	return p, nil
 }
@@ -81,6 +83,7 @@ func (p *Proxy) SetTarget(target string) { p.mu.Lock(); p.target = target; p.mu.
 func (p *Proxy) Close() {
 	_ = p.listener.Close()
 	p.CutAll()
+	p.Release()
 }
 
 // CutAll resets every connection that is open.
@@ -120,6 +123,27 @@ func (p *Proxy) Strike(ctx context.Context, f Fault) bool {
 		}
 	}
 	return true // it struck just now
+}
+
+// Release lets go what is stalled, as if its time were over.
+func (p *Proxy) Release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.freed)
+	p.freed = make(chan struct{})
+}
+
+func (p *Proxy) stall(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	p.mu.Lock()
+	freed := p.freed
+	p.mu.Unlock()
+	select {
+	case <-time.After(d):
+	case <-freed:
+	}
 }
 
 // take returns the fault that fits a request with this name, once.
@@ -172,7 +196,8 @@ func (p *Proxy) serve() {
 type conn struct {
 	p              *Proxy
 	client, server *net.TCPConn
-	mute           atomic.Bool // the server's answers are dropped
+	mute           atomic.Bool  // the server's answers are dropped
+	late           atomic.Int64 // how long the server's next answer waits, in nanoseconds
 }
 
 var errCut = errors.New("cut")
@@ -194,6 +219,7 @@ func (c *conn) run() {
 		buf := make([]byte, 64<<10)
 		for {
 			n, err := c.server.Read(buf)
+			c.p.stall(time.Duration(c.late.Swap(0)))
 			c.p.pause()
 			if c.mute.Load() {
 				c.reset()
@@ -261,9 +287,19 @@ func (c *conn) send(f *Fault, head []byte, rest int64) error {
 			return nil
 		}
 		return errCut
-	case Stall:
-		time.Sleep(f.For)
-		if _, err := c.server.Write(head); err != nil {
+	case Stall, StallAfter:
+		n := min(f.Bytes, len(head))
+		if f.How == StallAfter {
+			c.late.Store(int64(f.For))
+			n = len(head)
+		}
+		if _, err := c.server.Write(head[:n]); err != nil {
+			return err
+		}
+		if f.How == Stall {
+			c.p.stall(f.For)
+		}
+		if _, err := c.server.Write(head[n:]); err != nil {
 			return err
 		}
 		return c.forward(rest)
