@@ -1,11 +1,8 @@
 package alert_test
 
 import (
-	"github.com/agentrisk/agentrisk/deploy/stacktest"
-
 	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/segmentio/kafka-go"
 
+	"github.com/agentrisk/agentrisk/deploy/stacktest"
 	"github.com/agentrisk/agentrisk/scoring"
 	"github.com/agentrisk/agentrisk/sink/alert"
 	"github.com/agentrisk/agentrisk/sink/alert/alerttest"
@@ -211,38 +209,8 @@ func TestRetentionTookAlerts(t *testing.T) {
 	}
 }
 
-// trim deletes the records of partition 0 below the offset: DeleteRecords (key 21, version 0), which kafka-go
-// does not have.
+// trim deletes the records of partition 0 below the offset.
 func (b *bench) trim(below int) {
 	b.t.Helper()
-	conn, err := kafka.DialLeader(b.t.Context(), "tcp", b.brokers[0], b.topic, 0)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	leader := conn.RemoteAddr().String()
-	conn.Close()
-	c, err := net.Dial("tcp", leader)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer c.Close()
-	be := binary.BigEndian
-	req := []byte{0, 21, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 1} // key, version, correlation, no client, one topic
-	req = append(be.AppendUint16(req, uint16(len(b.topic))), b.topic...)
-	req = be.AppendUint32(be.AppendUint32(req, 1), 0) // one partition: 0
-	req = be.AppendUint32(be.AppendUint64(req, uint64(below)), 10_000)
-	if _, err := c.Write(append(be.AppendUint32(nil, uint32(len(req))), req...)); err != nil {
-		b.t.Fatal(err)
-	}
-	var size [4]byte
-	if _, err := io.ReadFull(c, size[:]); err != nil {
-		b.t.Fatal(err)
-	}
-	res := make([]byte, be.Uint32(size[:]))
-	if _, err := io.ReadFull(c, res); err != nil {
-		b.t.Fatal(err)
-	}
-	if code := be.Uint16(res[len(res)-2:]); code != 0 {
-		b.t.Fatalf("delete records: %v", kafka.Error(code))
-	}
+	stacktest.Trim(b.t, b.brokers, b.topic, 0, int64(below))
 }
