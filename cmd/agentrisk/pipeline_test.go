@@ -91,6 +91,14 @@ func TestHistory44AnotherGroupIsRefused(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), s.group) || !strings.Contains(string(out), "another-group") {
 		t.Errorf("want a refusal that names both groups, got %v: %s", err, out)
 	}
+	// The same group of another Kafka came first.
+	s.configure(s.group, "")
+	s.damage("TRUNCATE TABLE %s.claim")
+	s.damage("INSERT INTO %s.claim (deployment, cluster, consumer_group) VALUES ('other', 'another-cluster', '" + s.group + "')")
+	out, err = exec.Command(program, "run", "--config", s.config).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "belongs to Kafka cluster another-cluster") {
+		t.Errorf("want a refusal that names the cluster, got %v: %s", err, out)
+	}
 }
 
 // History 43: a topic is deleted and made again while the group is away. The lane parks and says what to do; with a new
@@ -112,6 +120,13 @@ func TestHistory43TopicMadeAgain(t *testing.T) {
 		return err == nil && len(list) == 0
 	})
 	s.migrate()
+	p = s.run()
+	for lane, said := range s.parked("log_ends_early", sixLanes...) {
+		if !strings.Contains(said, "raise the binding's epoch") {
+			t.Errorf("%s says not what to do: %s", lane, said)
+		}
+	}
+	p.stop(t)
 	two := s.fleet(6_000, 4)
 	s.publish(two)
 	p = s.run()

@@ -345,7 +345,12 @@ func (s *system) rows() map[string]verdict {
 // sameVerdicts compares the table with `agentrisk score`, to the bit.
 func (s *system) sameVerdicts(paths ...string) {
 	s.t.Helper()
-	want, got := s.scored(paths...), s.rows()
+	s.equal(s.scored(paths...), s.rows())
+}
+
+// equal compares verdicts by event.
+func (s *system) equal(want, got map[string]verdict) {
+	s.t.Helper()
 	if len(want) == 0 || len(got) != len(want) {
 		s.t.Errorf("%d rows, %d verdicts of score", len(got), len(want))
 	}

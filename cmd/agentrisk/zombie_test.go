@@ -4,8 +4,6 @@ import (
 	"syscall"
 	"testing"
 
-	segmentio "github.com/segmentio/kafka-go"
-
 	"github.com/agentrisk/agentrisk/deploy/stacktest"
 )
 
@@ -24,27 +22,11 @@ func TestHistory20AProcessThatSlept(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-published
-	c := &segmentio.Client{Addr: segmentio.TCP(s.stack.Brokers...)}
-	eventually(t, "the tool moves the offsets of the empty group", func() bool {
-		request := &segmentio.OffsetCommitRequest{GroupID: s.group, GenerationID: -1, Topics: map[string][]segmentio.OffsetCommit{}}
-		for _, topic := range []string{s.prefix + "alpha", s.prefix + "beta"} {
-			for n := range 3 {
-				request.Topics[topic] = append(request.Topics[topic], segmentio.OffsetCommit{Partition: n})
-			}
-		}
-		res, err := c.OffsetCommit(soon(t), request)
-		if err != nil {
-			return false
-		}
-		for _, list := range res.Topics {
-			for _, p := range list {
-				if p.Error != nil { // 25: the group still has a member
-					return false
-				}
-			}
-		}
-		return true
-	})
+	moved := map[string]groupCommit{}
+	for _, lane := range sixLanes {
+		moved[s.prefix+lane] = commitOf(0, "")
+	}
+	s.commit(moved)
 	successor := s.run()
 	s.stored(9_000)
 	if err := sleeper.cmd.Process.Signal(syscall.SIGCONT); err != nil {
