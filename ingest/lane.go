@@ -158,6 +158,10 @@ func (l *lane) serve(ctx context.Context, gen Generation) error {
 		}
 	}
 	for {
+		// Under load there is always more to read: what is in hand is stored, and no batch is begun.
+		if l.p.stopping() && (l.open == nil || l.open.empty()) {
+			return l.drain(ctx, gen)
+		}
 		if err := l.adopt(ctx); err != nil {
 			return err
 		}
@@ -176,9 +180,6 @@ func (l *lane) serve(ctx context.Context, gen Generation) error {
 		}
 		if err := l.idle(ctx, gen); err != nil {
 			return err
-		}
-		if l.p.stopping() {
-			return l.drain(ctx, gen)
 		}
 	}
 }

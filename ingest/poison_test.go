@@ -193,3 +193,36 @@ func TestNothingToExamine(t *testing.T) {
 		}
 	})
 }
+
+// A clean stop ends though there is always more to read: what is in hand is stored, and no other batch is begun.
+func TestStopUnderLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := testLog(rand.New(rand.NewPCG(49, 1)), 1, 12_000)
+		log.began, log.pace = time.Now(), 10*time.Millisecond // two minutes of it
+		store, group := newMemoryStore(), &memoryGroup{generation: 1, commits: map[int32]commitment{}}
+		p := testPipeline(t, log, store)
+		ctx, end := context.WithCancel(t.Context())
+		defer end()
+		slow := func(string) error { time.Sleep(50 * time.Millisecond); return nil }
+		served := make(chan error, 1)
+		go func() {
+			served <- p.Serve(ctx, &memoryGeneration{group: group, id: 1, partitions: []int32{0}, end: end, fault: slow})
+		}()
+		time.Sleep(10 * time.Second)
+		bound, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		if err := p.Drain(bound); err != nil {
+			t.Error(err)
+		}
+		end()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		lines := store.sorted(0, 0)
+		done := lines[len(lines)-1].To
+		checkLines(t, lines, done)
+		if mark, _ := parsePlan(group.commits[0].metadata); !mark.Clean || group.commits[0].offset != done || len(store.snapshots) == 0 || done < 900 || done > 1500 {
+			t.Errorf("stopped at %d, commit %+v, %d snapshots", done, group.commits[0], len(store.snapshots))
+		}
+	})
+}
