@@ -44,7 +44,7 @@ func (p plan) encode() string {
 func parsePlan(metadata string) (plan, error) {
 	var p plan
 	if err := json.Unmarshal([]byte(metadata), &p); err != nil {
-		return plan{}, fmt.Errorf("commit metadata %.80q is not ours: %w", metadata, err)
+		return plan{}, fmt.Errorf("commit metadata %.80q is not ours: %.100q", metadata, err.Error()) // which may quote all of it
 	}
 	if p.Version != planVersion {
 		return plan{}, fmt.Errorf("commit metadata has version %d, this program reads %d", p.Version, planVersion)

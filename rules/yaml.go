@@ -101,19 +101,22 @@ func guarded(text []byte, f func() error) (err error) {
 	return err
 }
 
+// lineBreaks are those of YAML.
+var lineBreaks = strings.NewReplacer("\r\n", "\n", "\r", "\n")
+
 // ExcerptYAML shows the lines around a place, with a caret below it. The library's own takes hours for a long line.
 func ExcerptYAML(text []byte, line, column int) string {
 	const around, width = 3, 160
 	var b strings.Builder
 	n, cut := 0, max(0, column-width/2)
-	for l := range strings.Lines(string(text)) {
+	for l := range strings.Lines(lineBreaks.Replace(string(text))) {
 		if n++; n < line-around {
 			continue
 		}
 		if n > line+around {
 			break
 		}
-		mark, shown := ' ', []rune(strings.TrimRight(l, "\r\n"))
+		mark, shown := ' ', []rune(strings.TrimRight(l, "\n"))
 		if n == line {
 			mark = '>'
 		}
