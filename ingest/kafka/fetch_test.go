@@ -3,7 +3,6 @@ package kafka
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -15,7 +14,6 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
 
 	"github.com/agentrisk/agentrisk/deploy/stacktest"
 )
@@ -267,15 +265,15 @@ func TestFetchTransactions(t *testing.T) {
 			return err
 		})
 	}
-	tx := newTransactions(t, c, topic)
-	tx.write(2)
-	tx.end(false) // 0, 1 aborted, 2 marker
+	tx := stacktest.NewTransactions(t, stacktest.Start(t).Brokers, topic)
+	tx.Write("one", "two")
+	tx.End(false) // 0, 1 aborted, 2 marker
 	stable(3)
 	produce(t, c, topic, texts("plain %d", 3, 4)...)
-	tx.write(1)
-	tx.end(true) // 4 committed, 5 marker
+	tx.Write("one")
+	tx.End(true) // 4 committed, 5 marker
 	stable(6)
-	tx.write(1) // 6 open
+	tx.Write("one") // 6 open
 	produce(t, c, topic, texts("behind %d", 7, 8)...)
 	got := consume(t, c, topic, 0, 0)
 	if !slices.Equal(got.offsets, []int64{3, 4}) || !slices.Equal(got.aborted, []int64{0, 1}) || !slices.Equal(got.control, []int64{2, 5}) {
@@ -285,67 +283,9 @@ func TestFetchTransactions(t *testing.T) {
 	if err != nil || f.LastStable != 6 || f.HighWatermark != 8 {
 		t.Errorf("got %+v %v", f, err)
 	}
-	tx.end(true)
+	tx.End(true)
 	stable(9)
 	if got := consume(t, c, topic, 0, 6); !slices.Equal(got.offsets, []int64{6, 7}) || !slices.Equal(got.control, []int64{8}) {
 		t.Errorf("data %v control %v", got.offsets, got.control)
-	}
-}
-
-// transactions is a transactional producer of one-record batches, which kafka-go does not have.
-type transactions struct {
-	t        *testing.T
-	c        *Client
-	topic    string
-	id       string
-	session  *kafka.ProducerSession
-	sequence int32
-}
-
-func newTransactions(t *testing.T, c *Client, topic string) *transactions {
-	tx := &transactions{t: t, c: c, topic: topic, id: "tx-" + topic}
-	eventually(t, "a producer id", func() error { // the coordinator's topic is being made at first
-		res, err := c.kafka.InitProducerID(deadline(t), &kafka.InitProducerIDRequest{TransactionalID: tx.id, TransactionTimeoutMs: 60000})
-		if err == nil {
-			err, tx.session = res.Error, res.Producer
-		}
-		return err
-	})
-	return tx
-}
-
-func (tx *transactions) write(n int) {
-	tx.t.Helper()
-	eventually(tx.t, "partitions join the transaction", func() error { // the one before may still be ending
-		res, err := tx.c.kafka.AddPartitionsToTxn(deadline(tx.t), &kafka.AddPartitionsToTxnRequest{TransactionalID: tx.id, ProducerID: tx.session.ProducerID, ProducerEpoch: tx.session.ProducerEpoch,
-			Topics: map[string][]kafka.AddPartitionToTxn{tx.topic: {{Partition: 0}}}})
-		if err == nil {
-			err = res.Topics[tx.topic][0].Error
-		}
-		return err
-	})
-	for range n {
-		raw := frame{attributes: 16, producer: int64(tx.session.ProducerID), epoch: int16(tx.session.ProducerEpoch), sequence: tx.sequence, maxTime: 1000, count: 1,
-			body: records(sent{Time: 1000, Value: []byte("in a transaction")})}.encode()
-		tx.sequence++
-		raw = append(binary.BigEndian.AppendUint32(nil, uint32(len(raw))), raw...)
-		res, err := tx.c.kafka.RawProduce(deadline(tx.t), &kafka.RawProduceRequest{Topic: tx.topic, RequiredAcks: kafka.RequireAll, TransactionalID: tx.id, RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(raw)}})
-		if err == nil {
-			err = res.Error
-		}
-		if err != nil {
-			tx.t.Fatal(err)
-		}
-	}
-}
-
-func (tx *transactions) end(commit bool) {
-	tx.t.Helper()
-	res, err := tx.c.kafka.EndTxn(deadline(tx.t), &kafka.EndTxnRequest{TransactionalID: tx.id, ProducerID: tx.session.ProducerID, ProducerEpoch: tx.session.ProducerEpoch, Committed: commit})
-	if err == nil {
-		err = res.Error
-	}
-	if err != nil {
-		tx.t.Fatal(err)
 	}
 }

@@ -41,11 +41,11 @@ func TestReconcileOfTransactions(t *testing.T) {
 	stacktest.Start(t).NeedApache(t, "transactions of a producer without franz-go")
 	c := newClient(t)
 	topic := newTopic(t, c, 1)
-	tx := newTransactions(t, c, topic)
-	tx.write(2)
-	tx.end(false) // 0, 1 aborted, 2 marker
-	tx.write(1)
-	tx.end(true) // 3 committed, 4 marker
+	tx := stacktest.NewTransactions(t, stacktest.Start(t).Brokers, topic)
+	tx.Write("one", "two")
+	tx.End(false) // 0, 1 aborted, 2 marker
+	tx.Write("one")
+	tx.End(true) // 3 committed, 4 marker
 	eventually(t, "the last marker is written", func() error {
 		b, err := c.Bounds(deadline(t), topic, 0)
 		if err == nil && b.Next != 5 {
