@@ -8,10 +8,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/agentrisk/agentrisk/deploy/stacktest"
 	"github.com/agentrisk/agentrisk/scoring"
+)
+
+var (
+	newerMu sync.Mutex
+	newer   string // the build of newerProgram, beside the program's
 )
 
 // newerProgram builds the program as a later version of it might be: another engine, whose saved state the one under test
@@ -19,6 +25,11 @@ import (
 // checkout stays as it is, and no history is needed.
 func newerProgram(t *testing.T) string {
 	t.Helper()
+	newerMu.Lock()
+	defer newerMu.Unlock()
+	if newer != "" {
+		return newer
+	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
@@ -50,12 +61,13 @@ func newerProgram(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(dir, "agentrisk-next")
+	path := filepath.Join(filepath.Dir(program), "agentrisk-next")
 	cmd := exec.Command("go", "build", "-overlay", overlay, "-o", path, ".")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build -overlay: %v\n%s", err, out)
 	}
-	return path
+	newer = path
+	return newer
 }
 
 // Two versions of the program serve one database under load, take over from one another upwards and downwards, stopped
