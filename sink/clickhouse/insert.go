@@ -120,9 +120,10 @@ var hopeless = map[int]bool{
 }
 
 // again runs do until it succeeds, waiting longer each time up to five seconds, for as long as ctx lives and the lease
-// holds: a database that is away for minutes comes back.
+// holds: a database that is away for minutes comes back. One that does not answer is asked every two seconds, which costs
+// it nothing; one that answers with an error may have too much to do.
 func (db *DB) again(ctx context.Context, req Request, do func() error) error {
-	for wait := db.backoff; ; wait = min(2*wait, 5*time.Second) {
+	for wait := db.backoff; ; wait *= 2 {
 		if req.Lease != nil {
 			if err := req.Lease(ctx); err != nil {
 				return err
@@ -136,7 +137,10 @@ func (db *DB) again(ctx context.Context, req Request, do func() error) error {
 			return ctx.Err()
 		case hopeless[code(err)]:
 			return &ParkError{err.Error() + ": run `agentrisk migrate`, or grant what is missing, then restart"}
+		case Passes(err):
+			wait = min(wait, 2*time.Second)
 		}
+		wait = min(wait, 5*time.Second)
 		if db.cfg.Retry != nil {
 			db.cfg.Retry(req.Range.String(), err)
 		}
