@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -42,7 +43,7 @@ says what an operator should change about topics that exist already.`,
 			}
 			return nil
 		}
-		advice, err := p.makeTopics(cmd.Context(), p.config.Providers)
+		advice, err := p.makeTopics(cmd.Context(), p.config.Providers, false)
 		for _, a := range advice {
 			say("advice: " + a)
 		}
@@ -81,6 +82,20 @@ func (p *parts) wantedTopics(providers []string) []kafka.NewTopic {
 
 func containsStar(s string) bool { return slices.Contains([]byte(s), '*') }
 
-func (p *parts) makeTopics(ctx context.Context, providers []string) (advice []string, err error) {
-	return p.kafka.CreateTopics(ctx, p.wantedTopics(providers)...)
+// makeTopics asks again for as long as a broker is slow or just starting. One that cannot be reached at all is an error at
+// once, unless it was reached before.
+func (p *parts) makeTopics(ctx context.Context, providers []string, reached bool) (advice []string, err error) {
+	for end := time.Now().Add(patience); ; {
+		advice, err = p.kafka.CreateTopics(ctx, p.wantedTopics(providers)...)
+		if err == nil || ctx.Err() != nil || !kafka.Passes(err) || !reached && kafka.Unreached(err) || time.Now().After(end) {
+			return advice, err
+		}
+		reached = true
+		p.log.Warn("topics are not ready: asking again", "err", err, "in", startWait)
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(startWait):
+		}
+	}
 }

@@ -45,7 +45,11 @@ func simulateCommand() *cobra.Command {
 
 With --file the events are those of files (NDJSON, plain or .gz). Otherwise a fleet of agents is made up: honest work of
 several kinds, and one session in --misbehave follows a script that the rules are about. The same seed gives the same
-bytes. --format writes them in another form, which the binding of the topic must name. --truth writes which session does what. Topics that are missing are made as ` + "`agentrisk migrate`" + ` makes them.`,
+bytes. --format writes them in another form, which the binding of the topic must name. --truth writes which session does
+what. Topics that are missing are made as ` + "`agentrisk migrate`" + ` makes them.
+
+A broker that goes away is waited for: what it did not acknowledge is written again, so that an event may stand in the
+log twice. When nothing was acknowledged for ` + patience.String() + ` that is an error.`,
 		Example: `  agentrisk simulate --config agentrisk.yaml --to kafka --seed 1 --events 100000 --agents 500
   agentrisk simulate --seed 1 --events 1000 --truth truth.ndjson | agentrisk score
   agentrisk simulate --config agentrisk.yaml --to kafka --file events.ndjson.gz`,
@@ -79,6 +83,7 @@ type publisher interface {
 
 func (s *simulation) run(ctx context.Context, stdout, stderr io.Writer) error {
 	var out publisher
+	tell := newProgress(stderr)
 	switch s.to {
 	case "-":
 		out = &linePublisher{bufio.NewWriterSize(stdout, 1<<16)}
@@ -91,7 +96,7 @@ func (s *simulation) run(ctx context.Context, stdout, stderr io.Writer) error {
 		if len(s.providers) == 0 {
 			s.providers = p.config.Providers
 		}
-		out = &kafkaPublisher{p: p, producer: p.kafka.NewProducer(kafka.None), waiting: map[string][]kafka.Message{}, made: map[string]bool{}}
+		out = &kafkaPublisher{p: p, producer: p.kafka.NewProducer(kafka.None), tell: tell, waiting: map[string][]kafka.Message{}, made: map[string]bool{}}
 	default:
 		return usageError{fmt.Errorf("--to %q: want kafka or -", s.to)}
 	}
@@ -99,7 +104,6 @@ func (s *simulation) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	tell := newProgress(stderr)
 	n, err := s.each(ctx, out, tell)
 	err = errors.Join(err, out.flush(ctx))
 	if tell.clear(); s.to != "-" {
@@ -207,13 +211,16 @@ func (l *linePublisher) flush(context.Context) error { return l.w.Flush() }
 type kafkaPublisher struct {
 	p        *parts
 	producer *kafka.Producer
+	tell     *progress
 	waiting  map[string][]kafka.Message
 	bytes    int
 	made     map[string]bool
 }
 
-// publishBytes is how much waits before it is written.
-const publishBytes = 4 << 20
+const (
+	publishBytes = 4 << 20     // how much waits before it is written
+	patience     = time.Minute // how long a broker may acknowledge nothing
+)
 
 func (k *kafkaPublisher) publish(ctx context.Context, provider string, key []byte, rec ingest.Record) error {
 	topic, err := k.topic(ctx, provider)
@@ -229,13 +236,42 @@ func (k *kafkaPublisher) publish(ctx context.Context, provider string, key []byt
 
 func (k *kafkaPublisher) flush(ctx context.Context) error {
 	for topic, list := range k.waiting {
-		if err := k.producer.Produce(ctx, topic, list); err != nil {
+		if err := k.write(ctx, topic, list); err != nil {
 			return err
 		}
 		k.waiting[topic] = list[:0]
 	}
 	k.bytes = 0
 	return nil
+}
+
+// write writes again what was not acknowledged, each partition's in order, for as long as that may help.
+func (k *kafkaPublisher) write(ctx context.Context, topic string, list []kafka.Message) error {
+	last := time.Now() // that something was acknowledged
+	for wait := time.Second / 2; ; wait = min(2*wait, 5*time.Second) {
+		err := k.producer.Produce(ctx, topic, list)
+		var some *kafka.ProduceError
+		if err == nil || ctx.Err() != nil || !errors.As(err, &some) || !kafka.Passes(err) {
+			return err
+		}
+		if len(some.Unacknowledged) < len(list) {
+			last = time.Now()
+		}
+		left := make([]kafka.Message, 0, len(some.Unacknowledged))
+		for _, i := range some.Unacknowledged {
+			left = append(left, list[i])
+		}
+		if list = left; time.Since(last) > patience {
+			return fmt.Errorf("nothing was acknowledged for %s: %w", patience, err)
+		}
+		k.tell.clear()
+		k.tell.done("simulate: %d events are not acknowledged: writing them again in %s: %v", len(list), wait, some.Err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
 }
 
 // topic is the provider's, made if it is missing.
@@ -249,7 +285,7 @@ func (k *kafkaPublisher) topic(ctx context.Context, provider string) (string, er
 			// A producer may write to its topic, and neither make topics nor read their settings.
 			found, err := k.p.kafka.Topics(ctx, name)
 			if err == nil && len(found) == 0 {
-				_, err = k.p.makeTopics(ctx, []string{provider})
+				_, err = k.p.makeTopics(ctx, []string{provider}, len(k.made) > 0)
 			}
 			if err != nil {
 				return "", err

@@ -49,6 +49,27 @@ func (c *Config) explain(err error) error {
 	return err
 }
 
+// Passes reports whether the error is one of brokers that are away, slow or just starting: trying again may help.
+func Passes(err error) bool {
+	var closed *ClosedError
+	var code kafka.Error // before net.Error, which it looks like
+	var network net.Error
+	switch {
+	case errors.As(err, &closed):
+		return false
+	case errors.As(err, &code):
+		return code.Temporary() || code == kafka.BrokerNotAvailable
+	}
+	return errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, ErrNotLeader) || errors.Is(err, ErrUnknownTopic)
+}
+
+// Unreached reports whether the error says that no broker could be connected to.
+func Unreached(err error) bool {
+	var network *net.OpError
+	return errors.Is(err, kafka.BrokerNotAvailable) || errors.As(err, &network) && network.Op == "dial"
+}
+
 // denied names the right that a broker misses; other errors it returns as they are.
 func denied(err error, operation, resource, name string) error {
 	for _, code := range []kafka.Error{kafka.TopicAuthorizationFailed, kafka.GroupAuthorizationFailed, kafka.ClusterAuthorizationFailed} {
