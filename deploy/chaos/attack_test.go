@@ -67,6 +67,10 @@ func (d *deployment) strike(ctx context.Context, s strike) bool {
 		d.stack.Pause(t, server)
 		hold()
 		d.stack.Resume(t, server)
+	case "clickhouse disk: write fails (EIO)", "clickhouse disk: fsync fails (EIO)", "clickhouse disk full":
+		d.disk.Break(s.disk)
+		hold()
+		return d.repaired()
 	default:
 		t.Fatalf("no such fault: %s", s.kind)
 	}

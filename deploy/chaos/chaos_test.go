@@ -28,8 +28,9 @@ import (
 // size is how much is thrown at how many.
 type size struct {
 	events, partitions, processes, faults int
-	agents                                int // 400
-	rate                                  int // events a second
+	agents                                int           // 400
+	rate                                  int           // events a second
+	gap                                   time.Duration // between two faults, in the mean; 0 spreads them over the events
 	kinds                                 []string
 }
 
@@ -55,10 +56,11 @@ func TestChaos(t *testing.T) {
 }
 
 func attack(t *testing.T, s size, seed uint64) {
-	took := time.Duration(s.events/s.rate) * time.Second
+	s.kinds = possible(t, s.kinds)
+	took := cmp.Or(s.gap*time.Duration(s.faults), time.Duration(s.events/s.rate)*time.Second)
 	plan := draw(seed, s, took)
 	fmt.Printf("chaos: seed %d: %d events, %d lanes, %d processes, %d faults\n", seed, s.events, s.partitions, s.processes, s.faults)
-	d := newDeployment(t, s.partitions, s.processes)
+	d := newDeployment(t, s)
 	published, unwatch := d.begin(s, seed)
 
 	struck := map[string]int{}

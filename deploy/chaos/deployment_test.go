@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agentrisk/agentrisk/deploy/chaos/disk"
 	"github.com/agentrisk/agentrisk/deploy/chaos/wire"
 	"github.com/agentrisk/agentrisk/deploy/stacktest"
 )
@@ -43,6 +45,7 @@ type deployment struct {
 	dir   string
 	kafka *wire.Proxy // what the processes think is the broker
 	click *wire.Proxy
+	disk  *disk.Disk // ClickHouse's, when it is to fail
 
 	attacked, quiet string // configurations
 	procs           []*process
@@ -51,8 +54,9 @@ type deployment struct {
 
 // newDeployment starts servers behind proxies. The broker listens twice: directly for the publisher and the quiet run, and
 // on a listener whose advertised address is the proxy's.
-func newDeployment(t *testing.T, partitions, processes int) *deployment {
+func newDeployment(t *testing.T, s size) *deployment {
 	t.Helper()
+	partitions, processes := s.partitions, s.processes
 	d := &deployment{t: t, dir: t.TempDir(), stack: stacktest.StartOwn(t)}
 	d.stack.NeedApache(t, "second listener to break")
 	inner := freePort(t)
@@ -89,6 +93,9 @@ func newDeployment(t *testing.T, partitions, processes int) *deployment {
 		t.Fatal(err)
 	}
 	d.stack.Start(t, "kafka")
+	if slices.ContainsFunc(s.kinds, onDisk) {
+		d.mountDisk()
+	}
 
 	d.attacked = d.configure("attacked", d.kafka.Addr, d.click.Addr, "127.0.0.1:0", partitions)
 	d.quiet = d.configure("quiet", d.stack.Brokers[0], d.stack.ClickHouseNative, "127.0.0.1:0", partitions)

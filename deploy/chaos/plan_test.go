@@ -3,8 +3,10 @@ package chaos
 import (
 	"fmt"
 	"math/rand/v2"
+	"syscall"
 	"time"
 
+	"github.com/agentrisk/agentrisk/deploy/chaos/disk"
 	"github.com/agentrisk/agentrisk/deploy/chaos/wire"
 )
 
@@ -12,6 +14,7 @@ import (
 type strike struct {
 	kind   string
 	wire   wire.Fault // of the kinds that break connections
+	disk   disk.Fault // of the kinds that break ClickHouse's disk
 	victim int        // process
 	hold   time.Duration
 	gap    time.Duration // after it, before the next
@@ -21,6 +24,8 @@ func (s strike) String() string {
 	switch {
 	case s.wire.Point != "" || s.wire.How != 0:
 		return fmt.Sprintf("%s: %s %s, %d bytes", s.kind, s.wire.Point, s.wire.How, s.wire.Bytes)
+	case s.disk.Times > 0:
+		return fmt.Sprintf("%s: at most %d times in %s", s.kind, s.disk.Times, s.hold)
 	case s.hold > 0:
 		return fmt.Sprintf("%s for %s (process %d)", s.kind, s.hold, s.victim)
 	}
@@ -34,9 +39,13 @@ var kinds = []string{
 	"process killed", "process asleep", "process asleep beyond its session", "process restarted", "process joins and leaves",
 	"kafka killed", "kafka asleep", "kafka restarted",
 	"clickhouse killed", "clickhouse asleep", "clickhouse restarted",
+	"clickhouse disk: write fails (EIO)", "clickhouse disk: fsync fails (EIO)", "clickhouse disk full",
 }
 
 var requests = []string{"OffsetCommit", "OffsetCommit", "OffsetCommit", "Fetch", "JoinGroup", "SyncGroup", "Heartbeat", "Produce", "OffsetFetch", "Metadata", "LeaveGroup"}
+
+// folders are where ClickHouse writes parts: those of inserts, those of merges too.
+var folders = []string{"/tmp_insert_", "/tmp_"}
 
 // quick are those of the short form: none waits for a broker or a session to come back.
 var quick = []string{
@@ -65,6 +74,15 @@ func draw(seed uint64, of size, took time.Duration) []strike {
 		case "clickhouse connection at a query":
 			s.wire = wire.Fault{Point: "Query", How: wire.How(r.IntN(4)), Bytes: r.IntN(500)}
 		case "kafka frozen", "clickhouse frozen", "kafka asleep", "clickhouse asleep", "process asleep":
+			s.hold = time.Second + time.Duration(r.Int64N(int64(3*time.Second)))
+		case "clickhouse disk: write fails (EIO)":
+			s.disk = disk.Fault{Op: disk.Write, Errno: syscall.EIO, Under: folders[r.IntN(len(folders))], Times: 1 + r.IntN(60)}
+			s.hold = time.Second + time.Duration(r.Int64N(int64(3*time.Second)))
+		case "clickhouse disk: fsync fails (EIO)":
+			s.disk = disk.Fault{Op: disk.Sync, Errno: syscall.EIO, Times: 1 + r.IntN(30)}
+			s.hold = time.Second + time.Duration(r.Int64N(int64(3*time.Second)))
+		case "clickhouse disk full":
+			s.disk = disk.Fault{Op: disk.Space, Errno: syscall.ENOSPC, Under: "/tmp_"}
 			s.hold = time.Second + time.Duration(r.Int64N(int64(3*time.Second)))
 		case "process asleep beyond its session":
 			s.hold = 8*time.Second + time.Duration(r.Int64N(int64(6*time.Second)))

@@ -23,7 +23,7 @@ func TestSoak(t *testing.T) {
 	if err != nil {
 		t.Fatalf("AGENTRISK_SOAK=%q: want a duration, as in 60m", v)
 	}
-	s, seed := size{partitions: 16, processes: 3, rate: 1000, kinds: kinds, agents: 2000}, uint64(1)
+	s, seed := size{partitions: 16, processes: 3, rate: 1000, kinds: possible(t, kinds), agents: 2000}, uint64(1)
 	for name, to := range map[string]*int{"RATE": &s.rate} {
 		if v := os.Getenv("AGENTRISK_SOAK_" + name); v != "" {
 			if *to, err = strconv.Atoi(v); err != nil {
@@ -33,7 +33,7 @@ func TestSoak(t *testing.T) {
 	}
 	s.events, s.faults = int(took.Seconds())*s.rate, int(took.Minutes())
 	fmt.Printf("soak: %s, %d events, %d lanes, %d processes, a fault a minute\n", took, s.events, s.partitions, s.processes)
-	d := newDeployment(t, s.partitions, s.processes)
+	d := newDeployment(t, s)
 	published, unwatch := d.begin(s, seed)
 
 	var minutes []minute

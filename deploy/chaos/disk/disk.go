@@ -140,9 +140,13 @@ func (d *Disk) hear(path string) (errno syscall.Errno) {
 	return errno
 }
 
-// full reports whether a fault has taken all room.
+// full reports whether a fault has taken all room, to somebody who asks before writing: that is a way to fail.
 func (d *Disk) full() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.fault != nil && d.fault.Op == Space
+	if d.fault == nil || d.fault.Op != Space {
+		return false
+	}
+	d.failed++
+	return true
 }
