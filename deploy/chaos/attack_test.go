@@ -49,6 +49,8 @@ func (d *deployment) strike(ctx context.Context, s strike) bool {
 		p.signal(syscall.SIGSTOP)
 		hold()
 		p.signal(syscall.SIGCONT)
+	case "clock of a process jumps", "clock of a process jumps while it sleeps":
+		return p.jump(s.jump, s.kind != "clock of a process jumps", hold)
 	case "process joins and leaves":
 		more := &process{d: d, config: d.attacked}
 		more.start()

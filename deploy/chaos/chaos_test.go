@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,7 +38,7 @@ type size struct {
 
 // TestChaos is the attack. Without AGENTRISK_CHAOS it is the short form: a fixed seed, a few faults.
 func TestChaos(t *testing.T) {
-	s, seed := size{events: 20_000, partitions: 4, processes: 2, faults: 8, rate: 1500, kinds: quick}, uint64(7)
+	s, seed := size{events: 20_000, partitions: 4, processes: 2, faults: len(quick), rate: 1500, kinds: quick}, uint64(7)
 	if v := os.Getenv("AGENTRISK_CHAOS"); v != "" {
 		s = size{events: 1_000_000, partitions: 16, processes: 3, faults: 80, rate: 1600, kinds: kinds}
 		n, err := strconv.ParseUint(v, 10, 64)
@@ -44,6 +46,16 @@ func TestChaos(t *testing.T) {
 			t.Fatalf("AGENTRISK_CHAOS=%q: want a seed", v)
 		}
 		seed = n
+		if v := os.Getenv("AGENTRISK_CHAOS_KINDS"); v != "" {
+			only, err := regexp.Compile(v)
+			if err != nil {
+				t.Fatalf("AGENTRISK_CHAOS_KINDS=%q: %v", v, err)
+			}
+			s.kinds = slices.DeleteFunc(slices.Clone(kinds), func(k string) bool { return !only.MatchString(k) })
+			if len(s.kinds) == 0 {
+				t.Fatalf("AGENTRISK_CHAOS_KINDS=%q: none of %q", v, kinds)
+			}
+		}
 		for name, to := range map[string]*int{"EVENTS": &s.events, "FAULTS": &s.faults, "RATE": &s.rate} {
 			if v := os.Getenv("AGENTRISK_CHAOS_" + name); v != "" {
 				if *to, err = strconv.Atoi(v); err != nil {

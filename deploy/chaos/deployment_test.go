@@ -30,7 +30,12 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		program = filepath.Join(dir, "agentrisk")
-		if out, err := exec.Command("go", "build", "-o", program, "../../cmd/agentrisk").CombinedOutput(); err != nil {
+		clock, err := overlay(dir)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		if out, err := exec.Command("go", "build", "-overlay", clock, "-o", program, "../../cmd/agentrisk").CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 			return 1
 		}
@@ -185,7 +190,7 @@ func (p *process) launch() {
 	}
 	cmd := exec.Command(program, "run", "--config", p.config)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = append(os.Environ(), "GOMEMLIMIT=400MiB")
+	cmd.Env = append(os.Environ(), "GOMEMLIMIT=400MiB", clockVariable+"="+p.clockFile())
 	err = cmd.Start()
 	_ = log.Close()
 	if err != nil {

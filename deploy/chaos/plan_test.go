@@ -17,6 +17,7 @@ type strike struct {
 	disk   disk.Fault // of the kinds that break ClickHouse's disk
 	victim int        // process
 	hold   time.Duration
+	jump   time.Duration // of the clock
 	gap    time.Duration // after it, before the next
 }
 
@@ -26,6 +27,8 @@ func (s strike) String() string {
 		return fmt.Sprintf("%s: %s %s, %d bytes", s.kind, s.wire.Point, s.wire.How, s.wire.Bytes)
 	case s.disk.Times > 0:
 		return fmt.Sprintf("%s: at most %d times in %s", s.kind, s.disk.Times, s.hold)
+	case s.jump != 0:
+		return fmt.Sprintf("%s by %s for %s (process %d)", s.kind, s.jump, s.hold, s.victim)
 	case s.hold > 0:
 		return fmt.Sprintf("%s for %s (process %d)", s.kind, s.hold, s.victim)
 	}
@@ -37,6 +40,7 @@ var kinds = []string{
 	"kafka connection at a request", "kafka connection at a byte", "kafka connections all cut", "kafka frozen",
 	"clickhouse connection at an insert", "clickhouse connection at a query", "clickhouse connections all cut", "clickhouse frozen",
 	"process killed", "process asleep", "process asleep beyond its session", "process restarted", "process joins and leaves",
+	"clock of a process jumps", "clock of a process jumps while it sleeps",
 	"kafka killed", "kafka asleep", "kafka restarted",
 	"clickhouse killed", "clickhouse asleep", "clickhouse restarted",
 	"clickhouse disk: write fails (EIO)", "clickhouse disk: fsync fails (EIO)", "clickhouse disk full",
@@ -51,6 +55,7 @@ var folders = []string{"/tmp_insert_", "/tmp_"}
 var quick = []string{
 	"kafka connection at a request", "clickhouse connection at an insert", "process killed", "kafka connections all cut",
 	"clickhouse connections all cut", "clickhouse killed", "process asleep", "clickhouse connection at a query",
+	"clock of a process jumps",
 }
 
 // draw makes a plan of strikes within about took from a seed: every kind in turn, in a random order, then random kinds.
@@ -86,6 +91,10 @@ func draw(seed uint64, of size, took time.Duration) []strike {
 			s.hold = time.Second + time.Duration(r.Int64N(int64(3*time.Second)))
 		case "process asleep beyond its session":
 			s.hold = 8*time.Second + time.Duration(r.Int64N(int64(6*time.Second)))
+		case "clock of a process jumps":
+			s.jump, s.hold = jumps[r.IntN(len(jumps))], 3*time.Second+time.Duration(r.Int64N(int64(9*time.Second)))
+		case "clock of a process jumps while it sleeps":
+			s.jump, s.hold = jumps[r.IntN(len(jumps))], 8*time.Second+time.Duration(r.Int64N(int64(6*time.Second)))
 		case "process joins and leaves":
 			s.hold = 2*time.Second + time.Duration(r.Int64N(int64(5*time.Second)))
 		}
