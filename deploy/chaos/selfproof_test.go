@@ -71,8 +71,9 @@ var mechanisms = []mechanism{
 		l.written, l.leaseAt = c, l.p.now()
 		return nil`,
 		"./ingest", "TestExactlyOnce|TestProcessesTakeTurns"},
-	{"a nonce in each join", "ingest/kafka/userdata.go",
-		`b = binary.BigEndian.AppendUint64(b, c.join)`, `b = binary.BigEndian.AppendUint64(b, 0)`,
+	{"no two joins of a member look alike (nonce, generation)", "ingest/kafka/userdata.go",
+		`b = binary.BigEndian.AppendUint64(b, c.join)
+	b = binary.AppendVarint(b, int64(c.generation))`, `b = binary.AppendVarint(binary.BigEndian.AppendUint64(b, 0), 0)`,
 		"./ingest/kafka", "TestHistory42LateCommit"},
 	{"alerts of stored rows follow the rows", "ingest/finish.go",
 		`b.alerts, err = l.p.Store.StoredAlerts(ctx, r)`, `_, err = l.p.Store.StoredAlerts(ctx, r)`,
