@@ -177,9 +177,17 @@ func loadConfig(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
+	return readConfig(path, text)
+}
+
+func readConfig(path string, text []byte) (*Config, error) {
 	c := defaultConfig()
 	if err := rules.DecodeYAML(text, &c); err != nil {
-		return nil, fmt.Errorf("configuration %s:\n%s", path, hideSecrets(err.Error()))
+		var at *rules.YAMLError
+		if errors.As(err, &at) && at.Line > 0 {
+			err = fmt.Errorf("[%d:%d] %s\n%s", at.Line, at.Column, hideSecrets(at.Message), rules.ExcerptYAML([]byte(hideSecrets(string(text))), at.Line, at.Column))
+		}
+		return nil, fmt.Errorf("configuration %s:\n%w", path, err)
 	}
 	for _, v := range secretVariables {
 		if value, ok := os.LookupEnv(v.name); ok {

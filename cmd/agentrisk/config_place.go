@@ -75,17 +75,38 @@ func annotate(text []byte, at, message string) (s string, ok bool) {
 		return "", false
 	}
 	p := node.GetToken().Position
-	return fmt.Sprintf("[%d:%d] %s\n%s", p.Line, p.Column, message, hideSecrets(rules.ExcerptYAML(text, p.Line, p.Column))), true
+	return fmt.Sprintf("[%d:%d] %s\n%s", p.Line, p.Column, message, rules.ExcerptYAML([]byte(hideSecrets(string(text))), p.Line, p.Column)), true
 }
 
-var secretLines = regexp.MustCompile(`(\b(?:password|secrets?|[a-z_]*key|token|salt)\s*:\s*)[^\n]+|whsec_[^\s"']+`)
+var secretLines = regexp.MustCompile(`(\b(?:password|secrets?|[a-z_]*key|token|salt)["']?\s*:\s*)[^\n]+|whsec_[^\s"']+`)
 
-// hideSecrets takes out what the lines around a mistake may hold: errors go to logs.
-func hideSecrets(lines string) string {
-	return secretLines.ReplaceAllStringFunc(lines, func(found string) string {
-		if m := secretLines.FindStringSubmatch(found); m[1] != "" {
-			return m[1] + "(hidden)"
+// secretAbove is a name of a secret whose value goes on in the lines below.
+var secretAbove = regexp.MustCompile(`\b(?:password|secrets?|[a-z_]*key|token|salt)["']?\s*:`)
+
+// hideSecrets takes out what the lines of a file may hold, those around a mistake among them: errors go to logs. Lines stay
+// where they are.
+func hideSecrets(text string) string {
+	var b strings.Builder
+	above := -1 // how far the name of a secret above is indented
+	for line := range strings.Lines(text) {
+		body := strings.TrimLeft(line, " \t-")
+		indent := len(line) - len(body)
+		switch {
+		case strings.TrimSpace(body) == "":
+		case above >= 0 && indent > above:
+			line = line[:indent] + "(hidden)\n"
+		default:
+			if above = -1; secretAbove.MatchString(line) {
+				above = indent
+			}
+			line = secretLines.ReplaceAllStringFunc(line, func(found string) string {
+				if m := secretLines.FindStringSubmatch(found); m[1] != "" {
+					return m[1] + "(hidden)"
+				}
+				return "(hidden)"
+			})
 		}
-		return "(hidden)"
-	})
+		b.WriteString(line)
+	}
+	return b.String()
 }
