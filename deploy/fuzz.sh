@@ -10,7 +10,7 @@ packages=() names=()
 for a in "$@"; do
 	case $a in Fuzz*) names+=("$a") ;; *) packages+=("$a") ;; esac
 done
-[ ${#packages[@]} -gt 0 ] || mapfile -t packages < <(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.Dir}}{{end}}' ./... | grep . | xargs grep -l --include='*_test.go' -r '^func Fuzz' | xargs -n1 dirname | sort -u | sed "s|^$PWD|.|")
+[ ${#packages[@]} -gt 0 ] || mapfile -t packages < <(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u)
 log=$(mktemp); trap 'rm -f "$log"' EXIT
 found=0 ran=0
 echo "| Target | Executions | New inputs | Result |"

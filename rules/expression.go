@@ -70,7 +70,7 @@ func (c *compiler) compile(src string, params map[string]any, number bool) (*exp
 	if err := errors.Join(append(put.errs, look.check(tree.Node)...)...); err != nil {
 		return nil, err
 	}
-	x := &expression{source: tree.Node.String(), tree: tree.Node, fields: look.fields, features: look.features}
+	x := &expression{source: canonical(&tree.Node), tree: tree.Node, fields: look.fields, features: look.features}
 	if x.program, err = expr.Compile(x.source, c.options(c.env.typed, kind)...); err != nil {
 		return nil, err
 	}
@@ -80,6 +80,31 @@ func (c *compiler) compile(src string, params map[string]any, number bool) (*exp
 		x.key = c.env.keyOf(tree.Node)
 	}
 	return x, nil
+}
+
+// canonical is the text of a tree. expr prints 2.0 as 2, which would be another number: whole ones overflow.
+func canonical(n *ast.Node) string {
+	w := &wholeFloats{}
+	ast.Walk(n, w)
+	s := (*n).String()
+	for i, at := range w.at {
+		*at = w.was[i]
+	}
+	return s
+}
+
+type wholeFloats struct {
+	at  []*ast.Node
+	was []ast.Node
+}
+
+func (w *wholeFloats) Visit(n *ast.Node) {
+	f, ok := (*n).(*ast.FloatNode)
+	if !ok || strings.ContainsAny(f.String(), ".eIN") {
+		return
+	}
+	w.at, w.was = append(w.at, n), append(w.was, *n)
+	*n = &ast.IdentifierNode{Value: f.String() + ".0"} // is printed as it is
 }
 
 var (
