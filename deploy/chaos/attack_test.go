@@ -51,6 +51,12 @@ func (d *deployment) strike(ctx context.Context, s strike) bool {
 		p.signal(syscall.SIGCONT)
 	case "clock of a process jumps", "clock of a process jumps while it sleeps":
 		return p.jump(s.jump, s.kind != "clock of a process jumps", hold)
+	case "topic trimmed":
+		return d.trim()
+	case "topic made again":
+		d.makeAgain(hold)
+	case "partition moved":
+		d.move(s.pick)
 	case "process joins and leaves":
 		more := &process{d: d, config: d.attacked}
 		more.start()

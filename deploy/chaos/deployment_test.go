@@ -55,6 +55,9 @@ type deployment struct {
 	attacked, quiet string // configurations
 	procs           []*process
 	peak            int // MiB resident of one process, at most
+
+	remaking sync.Mutex // held while gamma is deleted and made again: nobody publishes into it
+	epoch    int        // of gamma
 }
 
 // newDeployment starts servers behind proxies. The broker listens twice: directly for the publisher and the quiet run, and
@@ -89,6 +92,8 @@ func newDeployment(t *testing.T, s size) *deployment {
 			value += ",PROXIED://" + inner
 		case "advertised.listeners":
 			value += ",PROXIED://" + d.kafka.Addr
+		case "log.dirs":
+			value += "," + d.secondDir()
 		case "listener.security.protocol.map":
 			value += ",PROXIED:PLAINTEXT"
 		}
@@ -97,6 +102,7 @@ func newDeployment(t *testing.T, s size) *deployment {
 	if err := os.WriteFile(properties, []byte(strings.Join(out, "\n")+"\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	d.makeSecondDir()
 	d.stack.Start(t, "kafka")
 	if slices.ContainsFunc(s.kinds, onDisk) {
 		d.mountDisk()
@@ -138,14 +144,14 @@ func (d *deployment) configure(file, broker, click, listen string, partitions in
 	name, _, _ := strings.Cut(file, "-")
 	text := fmt.Sprintf(`kafka: {brokers: [%q], group: %s}
 clickhouse: {addresses: [%q], database: %s}
-bindings: [{topics: "agent.events.*", partitions: %d}]
-providers: [alpha, beta]
+bindings: [{topics: %q, provider: gamma, partitions: %d, epoch: 0}, {topics: "agent.events.*", partitions: %d}]
+providers: [alpha, beta, gamma]
 alerts: {topic: "%s.alerts"}
 dead_letters: {topic: "%s.dead"}
 memory: {budget: 96MiB, state: 64MiB}
 batch: {min_age: 200ms, max_age: 2s}
 http: {listen: %q, pprof: true}
-`, broker, name, click, name, partitions/2, name, name, listen)
+`, broker, name, click, name, gamma, gammaLanes, partitions/2, name, name, listen)
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		d.t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ type strike struct {
 	victim int        // process
 	hold   time.Duration
 	jump   time.Duration // of the clock
+	pick   int           // of partitions
 	gap    time.Duration // after it, before the next
 }
 
@@ -41,7 +42,7 @@ var kinds = []string{
 	"clickhouse connection at an insert", "clickhouse connection at a query", "clickhouse connections all cut", "clickhouse frozen",
 	"process killed", "process asleep", "process asleep beyond its session", "process restarted", "process joins and leaves",
 	"clock of a process jumps", "clock of a process jumps while it sleeps",
-	"kafka killed", "kafka asleep", "kafka restarted",
+	"kafka killed", "kafka asleep", "kafka restarted", "topic trimmed", "topic made again", "partition moved",
 	"clickhouse killed", "clickhouse asleep", "clickhouse restarted",
 	"clickhouse disk: write fails (EIO)", "clickhouse disk: fsync fails (EIO)", "clickhouse disk full",
 }
@@ -95,6 +96,10 @@ func draw(seed uint64, of size, took time.Duration) []strike {
 			s.jump, s.hold = jumps[r.IntN(len(jumps))], 3*time.Second+time.Duration(r.Int64N(int64(9*time.Second)))
 		case "clock of a process jumps while it sleeps":
 			s.jump, s.hold = jumps[r.IntN(len(jumps))], 8*time.Second+time.Duration(r.Int64N(int64(6*time.Second)))
+		case "topic made again":
+			s.hold = time.Second + time.Duration(r.Int64N(int64(4*time.Second)))
+		case "partition moved":
+			s.pick = r.IntN(1000)
 		case "process joins and leaves":
 			s.hold = 2*time.Second + time.Duration(r.Int64N(int64(5*time.Second)))
 		}
