@@ -142,6 +142,9 @@ func TestHistory43TopicMadeAgain(t *testing.T) {
 	}
 	p.kill()
 	s.configure(s.group, ", epoch: 1")
+	if out := s.reconciled(); !strings.Contains(out, " 0 findings") {
+		t.Errorf("reconcile holds the old topic's rows against the new topic's log:\n%s", out)
+	}
 	p = s.run()
 	eventually(t, "the new topic is judged", func() bool { return s.count("verdicts WHERE epoch = 1") == "6000" })
 	p.stop(t)

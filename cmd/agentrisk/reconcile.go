@@ -64,6 +64,9 @@ ranges are mended waits when it would go over the same ones. Status 3 when somet
 				tell.bar(fmt.Sprintf("reconcile lane %d of %d", i+1, len(lanes)), "offsets", done, all)
 			}
 			old := i+1 < len(lanes) && lanes[i+1].Topic == lane.Topic && lanes[i+1].Partition == lane.Partition // of an earlier epoch
+			if b, err := p.bindingOf(lane.Topic); err == nil && lane.Epoch < b.Epoch {
+				old = true // the epoch was raised, and nobody has read the topic under the new one yet
+			}
 			r, err := rec.Lane(cmd.Context(), lane.Topic, lane.Partition, lane.Epoch, old)
 			tell.clear()
 			if err != nil {
