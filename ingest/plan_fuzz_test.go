@@ -48,7 +48,7 @@ func FuzzPlan(f *testing.F) {
 func FuzzTime(f *testing.F) {
 	for _, s := range []string{
 		"2026-05-01T10:00:00Z", "2026-05-01t10:00:00.123456789z", "2024-02-29 23:59:60.1239+08:00", "1900-01-01T00:00:00Z", "2299-12-31T23:59:59.999Z", "1900-01-01T00:00:00+00:01",
-		"2023-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-05-01T24:00:00Z", "2026-05-01T10:00:00", "2026-05-01T10:00:00.Z", "2026-05-01T10:00:00+24:00", "0000-01-01T00:00:00Z", "2026-05-01T10:00:00,5Z", "２026-05-01T10:00:00Z",
+		"2023-02-29T00:00:00Z", "2026-13-01T00:00:00Z", "2026-05-01T24:00:00Z", "2026-05-01T10:00:00", "2026-05-01T10:00:00.Z", "2026-05-01T10:00:00+24:00", "0000-01-01T00:00:00Z", "2026-05-01T10:00:00,5Z", "２026-05-01T10:00:00Z", "2299-12-31T3:59:59.999Z",
 	} {
 		f.Add(s)
 	}
@@ -64,12 +64,10 @@ func FuzzTime(f *testing.F) {
 		if len(plain) > 19 && plain[17:19] == "60" {
 			plain, leap = plain[:17]+"59"+plain[19:], 1000
 		}
-		want, err := time.Parse(time.RFC3339Nano, plain)
+		var want time.Time
+		err := want.UnmarshalText([]byte(plain)) // strict, where Parse takes hours of one digit, commas and offsets of 24 hours
 		ms := want.Unix()*1000 + int64(want.Nanosecond())/1_000_000 + leap
 		fits := err == nil && ms >= minTime && ms <= maxTime && want.Year() > 0
-		if err == nil && (plain[19] == ',' || plain[len(plain)-6:len(plain)-3] == "+24" || plain[len(plain)-6:len(plain)-3] == "-24") {
-			fits = false // package time takes a comma, and offsets of 24 hours; the RFC does not
-		}
 		if ok != fits || ok && got != ms {
 			t.Fatalf("%q: %d %v, package time: %d %v (%v)", s, got, ok, ms, fits, err)
 		}
