@@ -41,7 +41,8 @@ func (e *ParkError) Error() string { return e.Detail }
 // there before, or an attempt of this call landed whose answer was lost.
 //
 // The first insert goes out under the token of the range, and again until the server gives a definite answer: of all
-// who send this token, now or late, one lands. An OK without a dropped block is the end of it.
+// who send this token, now or late, one lands. An OK without a dropped block is the end of it. So are rows that stand there
+// when it is about to go out again.
 //
 // A dropped block says that the token is spent, and not that rows are there: somebody else's rows may have spent it,
 // or an insert that died between the token's log and its part. So every insert of the lane that still runs is killed,
@@ -70,11 +71,11 @@ func (db *DB) Store(ctx context.Context, req Request) (already uint64, err error
 		}
 	}
 	for round, token := 0, req.token(db); missing.Rows() > 0; round++ {
-		out, err := db.insist(ctx, req, missing, token)
-		if err != nil {
+		var out outcome
+		if missing, out, err = db.insist(ctx, req, missing, token); err != nil {
 			return 0, err
 		}
-		if out.clean() {
+		if missing.Rows() == 0 || out.clean() {
 			return uint64(b.Rows() - missing.Rows()), nil
 		}
 		old, err := db.expired(ctx, req)
@@ -104,15 +105,33 @@ func (b *Block) check(r scoring.Range) error {
 	return nil
 }
 
-// insist sends until the server gives a definite OK.
-func (db *DB) insist(ctx context.Context, req Request, b *Block, token string) (out outcome, err error) {
-	err = db.again(ctx, req, func() (err error) {
-		if err = db.limit.Wait(ctx); err == nil {
+// insist sends until the server gives a definite OK, and returns what it sent at last.
+//
+// A single server syncs parts and not the log of its tokens: a loss of power may take the token of rows that stay, and the
+// same insert again would double them. So what the table holds by now is not sent again.
+func (db *DB) insist(ctx context.Context, req Request, b *Block, token string) (sent *Block, out outcome, err error) {
+	tried := false
+	err = db.again(ctx, req, func() error {
+		if tried && db.cfg.Cluster == "" {
+			stored, err := db.stored(ctx, req)
+			if err != nil {
+				return err
+			}
+			if len(stored) > 0 {
+				b = b.without(stored)
+			}
+			if b.Rows() == 0 {
+				return nil
+			}
+		}
+		tried = true
+		err := db.limit.Wait(ctx)
+		if err == nil {
 			out, err = db.send(ctx, b, token, req.queryID(db))
 		}
 		return err
 	})
-	return out, err
+	return b, out, err
 }
 
 // lacking ends every insert of the lane that still runs and returns the rows that the table then lacks.
@@ -152,6 +171,14 @@ func (db *DB) compare(ctx context.Context, req Request) (stored map[place]uint64
 	if err := db.native.killInserts(ctx, kill); err != nil {
 		return nil, fmt.Errorf("clickhouse: end inserts of %s: %w", r, err)
 	}
+	return db.stored(ctx, req)
+}
+
+// stored counts the rows that the table holds of the range.
+func (db *DB) stored(ctx context.Context, req Request) (stored map[place]uint64, err error) {
+	r := req.Range
+	ctx, cancel := context.WithTimeout(ctx, db.deadline)
+	defer cancel()
 	c, err := db.native.get(ctx)
 	if err != nil {
 		return nil, err
