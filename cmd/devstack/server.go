@@ -152,7 +152,12 @@ func groupLives(group int) bool {
 			continue
 		}
 		fields := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-		if len(fields) > 2 && fields[0] != "Z" && fields[0] != "X" && fields[2] == strconv.Itoa(group) {
+		if len(fields) <= 2 || fields[2] != strconv.Itoa(group) {
+			continue
+		}
+		// A first thread that is gone is a zombie until the others are, who hold files, locks and ports.
+		threads, _ := os.ReadDir(filepath.Join(filepath.Dir(path), "task"))
+		if fields[0] != "Z" && fields[0] != "X" || len(threads) > 1 {
 			return true
 		}
 	}
