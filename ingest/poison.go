@@ -30,6 +30,11 @@ func Rehearse(ctx context.Context, log Log, b *Binding, engine *scoring.Engine, 
 	if err != nil {
 		return from, err
 	}
+	if to < 0 { // what there is now: a log that grows all the while has no end
+		if _, to, err = log.Bounds(ctx, topic, partition); err != nil {
+			return from, err
+		}
+	}
 	var out counting
 	bytes := 0
 	for pos := from; ; {
@@ -40,7 +45,7 @@ func Rehearse(ctx context.Context, log Log, b *Binding, engine *scoring.Engine, 
 		var e Entry
 		for c.Next(&e) {
 			switch {
-			case to >= 0 && e.First >= to, out.rows >= 2*MaxBatchRows, bytes >= 2*MaxBatchBytes:
+			case e.First >= to, out.rows >= 2*MaxBatchRows, bytes >= 2*MaxBatchBytes:
 				c.Release()
 				return e.First, nil
 			case e.Last < pos || e.Kind != EntryRecord:
@@ -52,7 +57,7 @@ func Rehearse(ctx context.Context, log Log, b *Binding, engine *scoring.Engine, 
 		}
 		next := c.End()
 		c.Release()
-		if next <= pos || to >= 0 && next >= to {
+		if next <= pos || next >= to {
 			return max(pos, next), nil
 		}
 		pos = next

@@ -226,3 +226,31 @@ func TestStopUnderLoad(t *testing.T) {
 		}
 	})
 }
+
+// eager is a broker that answers a fetch as soon as there is something.
+type eager struct{ *memoryLog }
+
+func (e eager) Fetch(ctx context.Context, topic string, p int32, offset int64, wait time.Duration) (Chunk, error) {
+	for until := time.Now().Add(wait); time.Now().Before(until); sleep(ctx, time.Millisecond) {
+		if _, next, _ := e.Bounds(ctx, topic, p); offset < next {
+			break
+		}
+	}
+	return e.memoryLog.Fetch(ctx, topic, p, offset, wait)
+}
+
+// A rehearsal of everything there is ends though more comes in all the while: a lane waits for it.
+func TestRehearsalEndsThoughTheLogGrows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := eager{testLog(rand.New(rand.NewPCG(50, 1)), 1, 12_000)}
+		log.began, log.pace = time.Now(), 10*time.Millisecond // two minutes of it
+		p := testPipeline(t, log.memoryLog, newMemoryStore())
+		time.Sleep(time.Second)
+		_, next, _ := log.Bounds(t.Context(), "", 0)
+		engine := scoring.NewEngine(p.pack.Load(), scoring.Options{})
+		end, err := Rehearse(t.Context(), log, &p.Bindings[0], engine, "t", 0, 0, -1, func(int64) { time.Sleep(time.Millisecond) })
+		if err != nil || end != next {
+			t.Errorf("ended at %d with %v, want %d, which is all that there was", end, err, next)
+		}
+	})
+}
